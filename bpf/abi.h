@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The contract with user space: every struct and enum it reads or writes.
+ *
+ * TypeScript's view of this file is generated from BTF (`make generate`), so a
+ * name, a width or an offset is written down here and nowhere else. The byte
+ * order is in the type: __be16 and __be32 are network order, the rest is the
+ * host's. Times are seconds of the datapath's clock (lib/clock.h).
+ */
+#pragma once
+
+#include "lib/compiler.h"
+
+#ifndef FAMILY_HEADER
+#error "compile with -include bpf/family/ipv4.h or ipv6.h"
+#endif
+
+/* Which side a tuple was recorded for. Numbers are published; RELATED is a bit
+ * on top of OUT or IN. */
+enum kind {
+	KIND_OUT = 0,
+	KIND_IN = 1,
+	KIND_RELATED = 2,
+	KIND_SVC = 4,
+};
+
+/* The key of every connection table, in natural orientation: as the packet that
+ * opened the flow wrote it. ICMP echo keeps its identifier in sport (request)
+ * or dport (reply) with 0 on the other side. The CT OUT key of a flow is its
+ * forward NAT key. */
+struct tuple {
+	struct ip_addr saddr;
+	struct ip_addr daddr;
+	__be16 sport;
+	__be16 dport;
+	__u8 proto;
+	__u8 kind; /* enum kind */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct tuple) == 2 * sizeof(struct ip_addr) + 8, "tuple has holes");
+_Static_assert(sizeof(struct tuple) % 4 == 0, "the kernel's fast hash wants multiples of 4");
+
+/* Tables of connections, each behind a two-slot array of maps. */
+enum table {
+	TABLE_CT_TCP = 0,
+	TABLE_CT_ANY = 1,
+	TABLE_SNAT = 2,
+	TABLE_COUNT = 3,
+};
+
+enum table_slot {
+	TABLE_CURRENT = 0,
+	TABLE_PREVIOUS = 1, /* set only while a table is being resized */
+	TABLE_SLOTS = 2,
+};
+
+/* Printed by `ct list`; positions are published. */
+enum ct_flag {
+	CT_RX_CLOSING = 0x0001,
+	CT_TX_CLOSING = 0x0002,
+	CT_LB_LOOPBACK = 0x0008,
+	CT_SEEN_NON_SYN = 0x0010,
+	CT_NODE_PORT = 0x0020,
+	CT_PROXY_REDIRECT = 0x0040,
+	CT_DSR_INTERNAL = 0x0080,
+	CT_FROM_L7LB = 0x0100,
+	CT_FROM_TUNNEL = 0x0400,
+};
+
+/* What the entry has witnessed; both directions make it established. */
+enum ct_seen {
+	CT_SEEN_TX = 0x01,  /* a packet that the endpoint sent */
+	CT_SEEN_RX = 0x02,  /* a packet that the endpoint received */
+	CT_SEEN_BOTH = 0x03,
+	CT_RX_RESET = 0x04, /* an unproven RST from outside cut the lifetime */
+};
+
+struct ct_entry {
+	__u32 expires; /* s; at or before now: the entry is a miss */
+	__u32 last_tx_report; /* s */
+	__u32 last_rx_report; /* s */
+	__u16 flags; /* enum ct_flag */
+	__u8 tx_flags_seen; /* TCP flag bytes, OR-ed, as reported */
+	__u8 rx_flags_seen;
+	struct ip_addr nat_addr; /* translated source of a masqueraded flow */
+	__be16 nat_port; /* 0 with nat_addr 0: not translated */
+	__u8 seen; /* enum ct_seen */
+	__u8 pad;
+	__u16 rev_nat_index;
+	__u16 pad2;
+	__u32 src_identity;
+	__u32 backend_id;
+	__u64 packets; /* with conntrack.accounting only */
+	__u64 bytes;
+};
+
+/* What a NAT entry's flow was last known to be; a restore copies it. */
+enum nat_class {
+	NAT_CLASS_SYN = 0,
+	NAT_CLASS_ESTABLISHED = 1,
+	NAT_CLASS_CLOSING = 2,
+	NAT_CLASS_ANY = 3,
+};
+
+enum nat_flag {
+	NAT_NEEDS_CT = 0x01, /* the node's own flow, translated because a pod held its port */
+};
+
+/* Forward entry (kind OUT): the source to write. Reverse entry (kind IN): the
+ * destination to write. */
+struct nat_entry {
+	struct ip_addr addr;
+	__be16 port;
+	__u8 class; /* enum nat_class */
+	__u8 flags; /* enum nat_flag */
+	__u32 expires; /* s; 0 while another CPU takes the entry over */
+	__u32 created; /* s */
+	__u16 rev_nat_index;
+	__u16 pad;
+};
+
+enum endpoint_flag {
+	ENDPOINT_HOST = 0x01, /* an address of the node itself: no interface behind it */
+	ENDPOINT_PEER = 0x02, /* the interface has a peer in another namespace (veth, netkit) */
+};
+
+/* `endpoints`: struct ip_addr -> struct endpoint. */
+struct endpoint {
+	__u32 ifindex; /* host side of the pod's link */
+	__u32 id;
+	__u32 identity; /* SourceSecurityID in listings */
+	__u32 flags; /* enum endpoint_flag */
+};
+
+/* `prefixes` (LPM): a row carries the flags of the prefixes around it as well,
+ * since a lookup sees the longest one only. */
+struct prefix_key {
+	__u32 prefixlen; /* bits of addr */
+	struct ip_addr addr;
+};
+
+enum prefix_flag {
+	PREFIX_NO_MASQUERADE = 0x01, /* leaves as it is: excluded, or another node or its pods */
+	PREFIX_LOCAL_PODS = 0x02, /* node.podCIDRs: never leaves bare */
+};
+
+struct prefix {
+	__u32 identity;
+	__u32 flags; /* enum prefix_flag */
+};
+
+enum device_flag {
+	DEVICE_HAS_ADDRESS = 0x01, /* addr is usable */
+};
+
+/* `devices`: ifindex (__u32) -> struct device. What leaves here leaves as addr. */
+struct device {
+	struct ip_addr addr;
+	__u16 port_min; /* host order, inclusive */
+	__u16 port_max;
+	__u32 flags; /* enum device_flag */
+};
+
+/* `nat_full`: struct tuple {egress address, remote address, 0, remote port, proto, 0}. */
+struct nat_full {
+	__u32 until; /* s; new flows are refused before it */
+	__u32 scanned_until; /* s; ports beyond the hashed probes may be in use */
+};
+
+enum hook {
+	HOOK_FROM_ENDPOINT = 0,
+	HOOK_TO_ENDPOINT = 1,
+	HOOK_FROM_NETDEV = 2,
+	HOOK_TO_NETDEV = 3,
+	HOOK_COUNT = 4,
+};
+
+/* How a packet left a hook. */
+enum verdict {
+	VERDICT_PASS = 0, /* to the next program, then the kernel */
+	VERDICT_DELIVER = 1, /* redirected into a local endpoint */
+	VERDICT_FORWARD = 2, /* redirected to a next hop */
+	VERDICT_DROP = 3,
+	VERDICT_COUNT = 4,
+};
+
+/* The only list of drop reasons; docs/drop-reasons.md explains each. */
+enum drop_reason {
+	DROP_NONE = 0,
+	DROP_MALFORMED = 1,
+	DROP_EXTENSION_HEADERS = 2,
+	DROP_INVALID_SOURCE = 3,
+	DROP_UNKNOWN_SOURCE = 4,
+	DROP_SPOOFED_SOURCE = 5,
+	DROP_CT_INSERT = 6,
+	DROP_NAT_INSERT = 7,
+	DROP_NAT_NO_PORT = 8,
+	DROP_NAT_FULL = 9,
+	DROP_NO_EGRESS_ADDRESS = 10,
+	DROP_HALF_LOST = 11,
+	DROP_ICMP_UNSUPPORTED = 12,
+	DROP_FRAGMENT_UNSUPPORTED = 13,
+	DROP_PROTOCOL_UNSUPPORTED = 14,
+	DROP_REWRITE = 15,
+	DROP_REASON_COUNT = 16,
+};
+
+/* Which record a packet brought back. */
+enum restored {
+	RESTORED_FORWARD = 0,
+	RESTORED_REVERSE = 1,
+	RESTORED_ADOPTED = 2,
+	RESTORED_COUNT = 3,
+};
+
+/* A failed map update, by errno. */
+enum update_error {
+	UPDATE_EBUSY = 0,
+	UPDATE_ENOMEM = 1,
+	UPDATE_E2BIG = 2,
+	UPDATE_OTHER = 3,
+	UPDATE_ERROR_COUNT = 4,
+};
+
+enum nat_probe {
+	NAT_PROBES = 32, /* keyed, independent candidates */
+	NAT_SCAN = 1024, /* then neighbouring ports, one after the other */
+	NAT_ATTEMPT_SCANNED = 32, /* histogram slot of ports found by the scan */
+	NAT_ATTEMPT_FAILED = 33,
+	NAT_ATTEMPT_SLOTS = 34,
+};
+
+/* Index into `counters` (per CPU, __u64): a base plus an offset inside it. */
+enum counter {
+	COUNTER_PACKETS = 0, /* + hook * VERDICT_COUNT + verdict */
+	COUNTER_DROPS = 16, /* + hook * DROP_REASON_COUNT + reason */
+	COUNTER_CREATED = 80, /* + table */
+	COUNTER_DELETED = 83, /* + table */
+	COUNTER_RESTORED = 86, /* + restored */
+	COUNTER_UPDATE_ERRORS = 89, /* + table * UPDATE_ERROR_COUNT + update_error */
+	COUNTER_NAT_ATTEMPTS = 101, /* + attempts used, 0 .. NAT_ATTEMPT_FAILED */
+	COUNTER_COUNT = 135,
+};
+_Static_assert(COUNTER_DROPS == HOOK_COUNT * VERDICT_COUNT, "counters overlap");
+_Static_assert(COUNTER_CREATED == COUNTER_DROPS + HOOK_COUNT * DROP_REASON_COUNT,
+	       "counters overlap");
+_Static_assert(COUNTER_DELETED == COUNTER_CREATED + TABLE_COUNT, "counters overlap");
+_Static_assert(COUNTER_RESTORED == COUNTER_DELETED + TABLE_COUNT, "counters overlap");
+_Static_assert(COUNTER_UPDATE_ERRORS == COUNTER_RESTORED + RESTORED_COUNT, "counters overlap");
+_Static_assert(COUNTER_NAT_ATTEMPTS == COUNTER_UPDATE_ERRORS + TABLE_COUNT * UPDATE_ERROR_COUNT,
+	       "counters overlap");
+_Static_assert(COUNTER_COUNT == COUNTER_NAT_ATTEMPTS + NAT_ATTEMPT_SLOTS, "counters overlap");
+
+/* `node` (one element, shared by both families, kept for the life of the pins). */
+struct node_state {
+	__u64 secret[2]; /* key of the port sequence; drawn once */
+	__s64 clock_delta_ns; /* datapath clock minus CLOCK_MONOTONIC */
+	__u32 hz; /* jiffies per second */
+	__u32 pad;
+};
+
+/* `family_state` (one element each). */
+struct family_state {
+	__u32 node_translated; /* not 0: some flow of the node itself has NAT entries */
+	__u32 pad;
+};
+
+/* Load-time settings: .rodata of every program, folded by the verifier. */
+struct config {
+	__u64 secret[2];
+	__u32 hz;
+	__u32 timeout_tcp; /* s, all */
+	__u32 timeout_tcp_syn;
+	__u32 timeout_tcp_close;
+	__u32 timeout_any;
+	__u32 timeout_service_tcp;
+	__u32 timeout_service_any;
+	__u32 timeout_service_close;
+	__u8 masquerade;
+	__u8 restore;
+	__u8 fast_routing;
+	__u8 accounting;
+	__u8 fib_skip_neigh; /* BPF_FIB_LOOKUP_SKIP_NEIGH, 6.3+ */
+	__u8 csum_ipv6; /* BPF_F_IPV6 of bpf_l4_csum_replace, 6.16+ */
+	__u8 pad[6];
+};
+
+/* `reap` programs: ctx of BPF_PROG_TYPE_SYSCALL, results written back. Keys are
+ * struct tuple in `reap_keys` (mmapable), REAP_BATCH of them. */
+enum reap_limit {
+	REAP_BATCH = 4096,
+};
+
+struct reap_args {
+	__u32 table; /* in: enum table */
+	__u32 count; /* in: keys in reap_keys */
+	__u32 force; /* in: not 0 deletes live entries too (flush) */
+	__u32 now; /* out: s */
+	__u32 deleted; /* out: keys deleted from `table` */
+	__u32 skipped; /* out: alive again, or gone already */
+	__u32 nat_deleted; /* out: NAT entries deleted along with CT entries */
+	__u32 failed; /* out: deletions the kernel refused */
+};
+
+/* `read_clock`: both clocks at one instant. */
+struct clock_sample {
+	__u64 jiffies;
+	__u64 monotonic_ns;
+};
