@@ -1,0 +1,96 @@
+import { ConfigError } from '../lib/errors.ts';
+import type { Family } from '../lib/ip.ts';
+import { FAMILIES } from '../lib/ip.ts';
+
+/** The tables whose size depends on the machine, by their key under `maps:`. */
+export const SIZED_TABLES = ['ctTcp', 'ctAny', 'nat'] as const;
+export type SizedTable = (typeof SIZED_TABLES)[number];
+
+export interface MapSettings extends Record<SizedTable, number | 'auto'> {
+  /** Share of the memory for all tables of both families together. */
+  memoryRatio: number;
+}
+
+/** Entries of each table; the two families have one map of this size each. */
+export type MapSizes = Record<SizedTable, number>;
+
+const DEFAULT_ENTRIES: MapSizes = { ctTcp: 524_288, ctAny: 262_144, nat: 524_288 };
+const LEAST_ENTRIES: MapSizes = { ctTcp: 131_072, ctAny: 65_536, nat: 131_072 };
+const MOST_ENTRIES = 16_777_216;
+
+/*
+ * Measured on LRU hash maps (memlock of fdinfo, Linux 6.18): an element is its header, key and
+ * value, each rounded up to 8 bytes; every power of two of elements has its bucket besides.
+ */
+const ELEMENT_HEADER = 48;
+const BUCKET = 16;
+const MAP_HEADER = 896;
+
+const KEY_BYTES: Record<Family, number> = { ipv4: 16, ipv6: 40 };
+const VALUE_BYTES: Record<Family, MapSizes> = {
+  ipv4: { ctTcp: 56, ctAny: 56, nat: 24 },
+  ipv6: { ctTcp: 64, ctAny: 64, nat: 36 },
+};
+
+/**
+ * Sizes the tables for a machine with `totalMemory` bytes. Explicit numbers win. Throws
+ * ConfigError (`maps.nat`) when an explicit NAT size exceeds both connection tables together.
+ */
+export function sizeMaps(settings: MapSettings, totalMemory: number): MapSizes {
+  const budget = totalMemory * settings.memoryRatio;
+  const scale = budget / sum((table) => DEFAULT_ENTRIES[table] * pairCost(table));
+  const automatic = (table: SizedTable) =>
+    clamp(Math.floor(DEFAULT_ENTRIES[table] * scale), LEAST_ENTRIES[table], MOST_ENTRIES);
+  const chosen = (table: SizedTable) => {
+    const setting = settings[table];
+    return setting === 'auto' ? automatic(table) : setting;
+  };
+  const sizes = { ctTcp: chosen('ctTcp'), ctAny: chosen('ctAny'), nat: chosen('nat') };
+  return { ...sizes, nat: boundNat(sizes, settings.nat !== 'auto') };
+}
+
+/** Bytes of kernel memory that a table of one family takes, all of it allocated at creation. */
+export function mapMemory(table: SizedTable, family: Family, entries: number): number {
+  const buckets = 2 ** Math.ceil(Math.log2(entries));
+  return MAP_HEADER + entries * elementBytes(table, family) + buckets * BUCKET;
+}
+
+/** Bytes of all tables of both families. */
+export function totalMapMemory(sizes: MapSizes): number {
+  return sum((table) =>
+    FAMILIES.reduce((bytes, family) => bytes + mapMemory(table, family, sizes[table]), 0),
+  );
+}
+
+/** Bytes that one more connection costs a table: element and bucket. */
+export function elementCost(table: SizedTable, family: Family): number {
+  return elementBytes(table, family) + BUCKET;
+}
+
+function elementBytes(table: SizedTable, family: Family): number {
+  return ELEMENT_HEADER + align8(KEY_BYTES[family]) + align8(VALUE_BYTES[family][table]);
+}
+
+function pairCost(table: SizedTable): number {
+  return elementCost(table, 'ipv4') + elementCost(table, 'ipv6');
+}
+
+function boundNat({ ctTcp, ctAny, nat }: MapSizes, isExplicit: boolean): number {
+  const bound = ctTcp + ctAny;
+  if (nat <= bound) return nat;
+  if (!isExplicit) return Math.floor((bound * 2) / 3);
+  const message = `expected at most ctTcp + ctAny (${bound}), got ${nat}`;
+  throw new ConfigError(message, { path: 'maps.nat' });
+}
+
+function sum(value: (table: SizedTable) => number): number {
+  return SIZED_TABLES.reduce((total, table) => total + value(table), 0);
+}
+
+function clamp(value: number, min: number, max: number): number {
+  return Math.min(max, Math.max(min, value));
+}
+
+function align8(bytes: number): number {
+  return Math.ceil(bytes / 8) * 8;
+}
