@@ -1,0 +1,194 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { createNamespace, type Namespace } from './netns.ts';
+import { createScratch, type Scratch } from './scratch.ts';
+
+export type Family = 'ipv4' | 'ipv6';
+export const FAMILIES: readonly Family[] = ['ipv4', 'ipv6'];
+
+/** One address per family. */
+export type Addresses = Record<Family, string>;
+
+export interface Pod {
+  name: string;
+  ns: Namespace;
+  /** The host side of its veth pair. */
+  interface: string;
+  addresses: Addresses;
+}
+
+export interface Node {
+  name: string;
+  ns: Namespace;
+  pods: Pod[];
+  addresses: Addresses;
+  podCIDRs: Addresses;
+  /** Not yet there: a directory on the topology's bpffs for the daemon's pins. */
+  bpffs: string;
+  runDir: string;
+}
+
+/**
+ * pods – node – world. Pods reach the node through veth pairs whose host sides are called lxc-…;
+ * the node's eth0 shares a network with the world, which has addresses beyond it too and knows no
+ * route to any pod, so that a private source can never be answered.
+ */
+export interface Topology extends AsyncDisposable {
+  directory: string;
+  pods: Pod[];
+  node: Namespace;
+  nodes: Node[];
+  world: Namespace;
+  /** Where the world is reached beyond the node's own network; the first one is the default. */
+  worldAddresses: Addresses[];
+  /** The world's addresses on the node's network. */
+  gateway: Addresses;
+  /** Registers something to be ended before the namespaces go. */
+  use<T extends AsyncDisposable>(resource: T): T;
+}
+
+export interface TopologyOptions {
+  /** Pods on each node; default 1. */
+  pods?: number;
+  /** Default 1. With more, their uplinks meet in a bridge in the world. */
+  nodes?: number;
+  /** Default 1. */
+  worldAddresses?: number;
+  mtu?: number;
+}
+
+const GATEWAY: Addresses = { ipv4: '192.168.1.1', ipv6: 'fd00:192:168:1::1' };
+/** What pods use as their router; the node's side of the pair need not own it. */
+const ROUTER: Addresses = { ipv4: '169.254.1.1', ipv6: 'fe80::1' };
+
+/** Builds the namespaces; disposing removes everything that was made in them, also after a failure. */
+export async function topology(options: TopologyOptions = {}): Promise<Topology> {
+  const { pods = 1, nodes = 1, worldAddresses = 1, mtu = 1500 } = options;
+  const scratch = createScratch();
+  const resources = new AsyncDisposableStack();
+  resources.defer(() => scratch.removeSync());
+  try {
+    const world = await createNamespace(`${scratch.prefix}-world`);
+    const addresses = Array.from({ length: worldAddresses }, (_, i) => worldAddress(i));
+    const built: Node[] = [];
+    if (nodes > 1) await world.ip('link add eth0 type bridge', 'link set eth0 up');
+    for (let i = 0; i < nodes; i++) built.push(await buildNode(scratch, world, i, nodes > 1, mtu));
+    await world.ip(...worldSetup(addresses));
+    for (const [i, node] of built.entries()) await buildPods(scratch, node, i, pods, mtu);
+    return assemble(scratch, resources, world, built, addresses);
+  } catch (error) {
+    await resources.disposeAsync();
+    throw error;
+  }
+}
+
+function assemble(
+  scratch: Scratch,
+  resources: AsyncDisposableStack,
+  world: Namespace,
+  nodes: Node[],
+  worldAddresses: Addresses[],
+): Topology {
+  const [first] = nodes;
+  if (!first) throw new RangeError('a topology has at least one node');
+  return {
+    directory: scratch.directory,
+    pods: first.pods,
+    node: first.ns,
+    nodes,
+    world,
+    worldAddresses,
+    gateway: GATEWAY,
+    use: (resource) => resources.use(resource),
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}
+
+async function buildNode(
+  scratch: Scratch,
+  world: Namespace,
+  index: number,
+  bridged: boolean,
+  mtu: number,
+): Promise<Node> {
+  const name = `node${index === 0 ? '' : index + 1}`;
+  const ns = await createNamespace(`${scratch.prefix}-${name}`);
+  const addresses = { ipv4: `192.168.1.${5 + index}`, ipv6: `fd00:192:168:1::${5 + index}` };
+  const uplink = bridged ? `port${index}` : 'eth0';
+  await ns.ip(
+    `link add eth0 mtu ${mtu} type veth peer name ${uplink} mtu ${mtu} netns ${world.name}`,
+    `addr add ${addresses.ipv4}/24 dev eth0`,
+    `addr add ${addresses.ipv6}/64 dev eth0 nodad`,
+    'link set eth0 up',
+    `route add default via ${GATEWAY.ipv4}`,
+    `route add ::/0 via ${GATEWAY.ipv6} dev eth0`,
+  );
+  if (bridged) await world.ip(`link set ${uplink} master eth0`, `link set ${uplink} up`);
+  const own = join(scratch.directory, name);
+  mkdirSync(own);
+  return {
+    name,
+    ns,
+    pods: [],
+    addresses,
+    podCIDRs: { ipv4: `10.0.${index + 1}.0/24`, ipv6: `fd00:${index + 1}::/64` },
+    bpffs: join(scratch.bpffs, name),
+    runDir: join(own, 'run'),
+  };
+}
+
+function worldSetup(addresses: Addresses[]): string[] {
+  return [
+    `addr add ${GATEWAY.ipv4}/24 dev eth0`,
+    `addr add ${GATEWAY.ipv6}/64 dev eth0 nodad`,
+    'link set eth0 up',
+    ...addresses.flatMap(({ ipv4, ipv6 }) => [
+      `addr add ${ipv4}/32 dev lo`,
+      `addr add ${ipv6}/128 dev lo nodad`,
+    ]),
+  ];
+}
+
+async function buildPods(
+  scratch: Scratch,
+  node: Node,
+  nodeIndex: number,
+  count: number,
+  mtu: number,
+): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    const name = `${node.name}-pod${i + 1}`;
+    const ns = await createNamespace(`${scratch.prefix}-${name}`);
+    const low = (10 + i).toString(16);
+    const pod: Pod = {
+      name,
+      ns,
+      interface: `lxc-${i + 1}`,
+      addresses: { ipv4: `10.0.${nodeIndex + 1}.${10 + i}`, ipv6: `fd00:${nodeIndex + 1}::${low}` },
+    };
+    const mac = `02:5e:00:00:${String(nodeIndex).padStart(2, '0')}:${low.padStart(2, '0')}`;
+    await node.ns.ip(
+      `link add ${pod.interface} mtu ${mtu} address ${mac} type veth peer name eth0 mtu ${mtu} netns ${ns.name}`,
+      `link set ${pod.interface} up`,
+      `route add ${pod.addresses.ipv4}/32 dev ${pod.interface}`,
+      `route add ${pod.addresses.ipv6}/128 dev ${pod.interface}`,
+    );
+    await ns.ip(
+      `addr add ${pod.addresses.ipv4}/32 dev eth0`,
+      `addr add ${pod.addresses.ipv6}/128 dev eth0 nodad`,
+      'link set eth0 up',
+      `neigh add ${ROUTER.ipv4} lladdr ${mac} dev eth0 nud permanent`,
+      `neigh add ${ROUTER.ipv6} lladdr ${mac} dev eth0 nud permanent`,
+      `route add default via ${ROUTER.ipv4} dev eth0 onlink`,
+      `route add ::/0 via ${ROUTER.ipv6} dev eth0`,
+    );
+    node.pods.push(pod);
+  }
+}
+
+/** Addresses of the documentation prefixes, spread over them so that they do not look adjacent. */
+function worldAddress(index: number): Addresses {
+  const low = 45 + index;
+  if (low > 254) throw new RangeError('at most 210 world addresses');
+  return { ipv4: `203.0.113.${low}`, ipv6: `2001:db8::${low.toString(16)}` };
+}
