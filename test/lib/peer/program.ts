@@ -1,0 +1,20 @@
+import { serveHandlers } from '../remote.ts';
+import { bulk } from './bulk.ts';
+import { tcp } from './tcp.ts';
+import { udp } from './udp.ts';
+
+const handlers = {
+  ...tcp,
+  ...udp,
+  ...bulk,
+
+  /** An HTTP request from inside the namespace. */
+  async fetch({ url }: { url: string }) {
+    const response = await fetch(url, { signal: AbortSignal.timeout(5000) });
+    return { status: response.status, body: await response.text() };
+  },
+};
+
+export type PeerHandlers = typeof handlers;
+
+if (import.meta.main) serveHandlers(handlers);
