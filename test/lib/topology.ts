@@ -15,6 +15,9 @@ export interface Pod {
   /** The host side of its veth pair. */
   interface: string;
   addresses: Addresses;
+  mac: string;
+  /** Of the host side: what the pod sends its packets to. */
+  routerMac: string;
 }
 
 export interface Node {
@@ -23,6 +26,8 @@ export interface Node {
   pods: Pod[];
   addresses: Addresses;
   podCIDRs: Addresses;
+  /** Of eth0. */
+  mac: string;
   /** Not yet there: a directory on the topology's bpffs for the daemon's pins. */
   bpffs: string;
   runDir: string;
@@ -43,6 +48,8 @@ export interface Topology extends AsyncDisposable {
   worldAddresses: Addresses[];
   /** The world's addresses on the node's network. */
   gateway: Addresses;
+  /** Of the world's eth0. */
+  worldMac: string;
   /** Registers something to be ended before the namespaces go. */
   use<T extends AsyncDisposable>(resource: T): T;
 }
@@ -57,6 +64,7 @@ export interface TopologyOptions {
   mtu?: number;
 }
 
+const WORLD_MAC = '02:5e:01:00:00:00';
 const GATEWAY: Addresses = { ipv4: '192.168.1.1', ipv6: 'fd00:192:168:1::1' };
 /** What pods use as their router; the node's side of the pair need not own it. */
 const ROUTER: Addresses = { ipv4: '169.254.1.1', ipv6: 'fe80::1' };
@@ -71,7 +79,8 @@ export async function topology(options: TopologyOptions = {}): Promise<Topology>
     const world = await createNamespace(`${scratch.prefix}-world`);
     const addresses = Array.from({ length: worldAddresses }, (_, i) => worldAddress(i));
     const built: Node[] = [];
-    if (nodes > 1) await world.ip('link add eth0 type bridge', 'link set eth0 up');
+    if (nodes > 1)
+      await world.ip(`link add eth0 address ${WORLD_MAC} type bridge`, 'link set eth0 up');
     for (let i = 0; i < nodes; i++) built.push(await buildNode(scratch, world, i, nodes > 1, mtu));
     await world.ip(...worldSetup(addresses));
     for (const [i, node] of built.entries()) await buildPods(scratch, node, i, pods, mtu);
@@ -99,6 +108,7 @@ function assemble(
     world,
     worldAddresses,
     gateway: GATEWAY,
+    worldMac: WORLD_MAC,
     use: (resource) => resources.use(resource),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
@@ -114,16 +124,17 @@ async function buildNode(
   const name = `node${index === 0 ? '' : index + 1}`;
   const ns = await createNamespace(`${scratch.prefix}-${name}`);
   const addresses = { ipv4: `192.168.1.${5 + index}`, ipv6: `fd00:192:168:1::${5 + index}` };
-  const uplink = bridged ? `port${index}` : 'eth0';
+  const mac = `02:5e:01:00:00:${hexByte(index + 1)}`;
+  const uplink = bridged ? `name port${index}` : `name eth0 address ${WORLD_MAC}`;
   await ns.ip(
-    `link add eth0 mtu ${mtu} type veth peer name ${uplink} mtu ${mtu} netns ${world.name}`,
+    `link add eth0 address ${mac} mtu ${mtu} type veth peer ${uplink} mtu ${mtu} netns ${world.name}`,
     `addr add ${addresses.ipv4}/24 dev eth0`,
     `addr add ${addresses.ipv6}/64 dev eth0 nodad`,
     'link set eth0 up',
     `route add default via ${GATEWAY.ipv4}`,
     `route add ::/0 via ${GATEWAY.ipv6} dev eth0`,
   );
-  if (bridged) await world.ip(`link set ${uplink} master eth0`, `link set ${uplink} up`);
+  if (bridged) await world.ip(`link set port${index} master eth0`, `link set port${index} up`);
   const own = join(scratch.directory, name);
   mkdirSync(own);
   return {
@@ -131,6 +142,7 @@ async function buildNode(
     ns,
     pods: [],
     addresses,
+    mac,
     podCIDRs: { ipv4: `10.0.${index + 1}.0/24`, ipv6: `fd00:${index + 1}::/64` },
     bpffs: join(scratch.bpffs, name),
     runDir: join(own, 'run'),
@@ -159,16 +171,17 @@ async function buildPods(
   for (let i = 0; i < count; i++) {
     const name = `${node.name}-pod${i + 1}`;
     const ns = await createNamespace(`${scratch.prefix}-${name}`);
-    const low = (10 + i).toString(16);
+    const low = hexByte(10 + i);
     const pod: Pod = {
       name,
       ns,
       interface: `lxc-${i + 1}`,
       addresses: { ipv4: `10.0.${nodeIndex + 1}.${10 + i}`, ipv6: `fd00:${nodeIndex + 1}::${low}` },
+      mac: `02:5e:02:00:${hexByte(nodeIndex)}:${low}`,
+      routerMac: `02:5e:03:00:${hexByte(nodeIndex)}:${low}`,
     };
-    const mac = `02:5e:00:00:${String(nodeIndex).padStart(2, '0')}:${low.padStart(2, '0')}`;
     await node.ns.ip(
-      `link add ${pod.interface} mtu ${mtu} address ${mac} type veth peer name eth0 mtu ${mtu} netns ${ns.name}`,
+      `link add ${pod.interface} mtu ${mtu} address ${pod.routerMac} type veth peer name eth0 mtu ${mtu} address ${pod.mac} netns ${ns.name}`,
       `link set ${pod.interface} up`,
       `route add ${pod.addresses.ipv4}/32 dev ${pod.interface}`,
       `route add ${pod.addresses.ipv6}/128 dev ${pod.interface}`,
@@ -177,14 +190,16 @@ async function buildPods(
       `addr add ${pod.addresses.ipv4}/32 dev eth0`,
       `addr add ${pod.addresses.ipv6}/128 dev eth0 nodad`,
       'link set eth0 up',
-      `neigh add ${ROUTER.ipv4} lladdr ${mac} dev eth0 nud permanent`,
-      `neigh add ${ROUTER.ipv6} lladdr ${mac} dev eth0 nud permanent`,
+      `neigh add ${ROUTER.ipv4} lladdr ${pod.routerMac} dev eth0 nud permanent`,
+      `neigh add ${ROUTER.ipv6} lladdr ${pod.routerMac} dev eth0 nud permanent`,
       `route add default via ${ROUTER.ipv4} dev eth0 onlink`,
       `route add ::/0 via ${ROUTER.ipv6} dev eth0`,
     );
     node.pods.push(pod);
   }
 }
+
+const hexByte = (n: number) => n.toString(16).padStart(2, '0');
 
 /** Addresses of the documentation prefixes, spread over them so that they do not look adjacent. */
 function worldAddress(index: number): Addresses {

@@ -7,16 +7,18 @@ export interface Patience {
   every?: number;
 }
 
+type Truthy<T> = Exclude<T, undefined | null | false | 0 | ''>;
+
 /** Resolves with the first truthy value of `condition`; rejects with `what` and the last one seen. */
 export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,
   { timeout = 10_000, every = 20 }: Patience = {},
-): Promise<T> {
+): Promise<Truthy<T>> {
   const deadline = performance.now() + timeout;
   for (;;) {
     const value = await condition();
-    if (value) return value;
+    if (value) return value as Truthy<T>;
     if (performance.now() > deadline) {
       throw new Error(`waited ${timeout} ms for ${what}; last seen: ${JSON.stringify(value)}`);
     }

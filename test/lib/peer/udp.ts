@@ -96,7 +96,7 @@ export const udp = {
         const socket = openSocket(host);
         socket.bind(localPort === 0 ? 0 : localPort + next++);
         await once(socket, 'listening');
-        await new Promise((resolve) => socket.send('flood .', port, host, resolve));
+        await new Promise<void>((resolve) => socket.send('flood .', port, host, () => resolve()));
         socket.close();
       }
     };
