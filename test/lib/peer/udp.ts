@@ -93,8 +93,9 @@ export const udp = {
     let next = 0;
     const worker = async () => {
       while (next < count) {
+        const index = next++;
         const socket = openSocket(host);
-        socket.bind(localPort === 0 ? 0 : localPort + next++);
+        socket.bind(localPort === 0 ? 0 : localPort + index);
         await once(socket, 'listening');
         await new Promise<void>((resolve) => socket.send('flood .', port, host, () => resolve()));
         socket.close();
@@ -105,7 +106,7 @@ export const udp = {
 };
 
 function openSocket(host: string): Socket {
-  const socket = createSocket(isIPv6(host) ? { type: 'udp6', ipv6Only: true } : 'udp4');
+  const socket = createSocket({ type: isIPv6(host) ? 'udp6' : 'udp4', ipv6Only: true });
   socket.on('error', () => {});
   return socket;
 }
