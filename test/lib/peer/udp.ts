@@ -106,7 +106,8 @@ export const udp = {
 };
 
 function openSocket(host: string): Socket {
-  const socket = createSocket({ type: isIPv6(host) ? 'udp6' : 'udp4', ipv6Only: true });
+  const ipv6 = isIPv6(host);
+  const socket = createSocket({ type: ipv6 ? 'udp6' : 'udp4', ipv6Only: ipv6 });
   socket.on('error', () => {});
   return socket;
 }
