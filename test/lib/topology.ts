@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createNamespace, type Namespace } from './netns.ts';
 import { createScratch, type Scratch } from './scratch.ts';
+import { until } from './wait.ts';
 
 export type Family = 'ipv4' | 'ipv6';
 export const FAMILIES: readonly Family[] = ['ipv4', 'ipv6'];
@@ -84,6 +85,8 @@ export async function topology(options: TopologyOptions = {}): Promise<Topology>
     for (let i = 0; i < nodes; i++) built.push(await buildNode(scratch, world, i, nodes > 1, mtu));
     await world.ip(...worldSetup(addresses));
     for (const [i, node] of built.entries()) await buildPods(scratch, node, i, pods, mtu);
+    const pairs = [world, ...built.flatMap((node) => [node.ns, ...node.pods.map(({ ns }) => ns)])];
+    await Promise.all(pairs.map(settled));
     return assemble(scratch, resources, world, built, addresses);
   } catch (error) {
     await resources.disposeAsync();
@@ -176,7 +179,10 @@ async function buildPods(
       name,
       ns,
       interface: `lxc-${i + 1}`,
-      addresses: { ipv4: `10.0.${nodeIndex + 1}.${10 + i}`, ipv6: `fd00:${nodeIndex + 1}::${low}` },
+      addresses: {
+        ipv4: `10.0.${nodeIndex + 1}.${10 + i}`,
+        ipv6: `fd00:${nodeIndex + 1}::${(10 + i).toString(16)}`,
+      },
       mac: `02:5e:02:00:${hexByte(nodeIndex)}:${low}`,
       routerMac: `02:5e:03:00:${hexByte(nodeIndex)}:${low}`,
     };
@@ -197,6 +203,17 @@ async function buildPods(
     );
     node.pods.push(pod);
   }
+}
+
+/** The kernel may take a second to notice a carrier; until then IPv6 answers no solicitation. */
+async function settled(ns: Namespace): Promise<unknown> {
+  return until(`link-local addresses in ${ns.name}`, async () => {
+    const { stdout } = await ns.exec('ip', '-6', '-json', 'addr', 'show', 'up');
+    const links = JSON.parse(stdout) as { addr_info: { scope: string; tentative?: boolean }[] }[];
+    return links.every(({ addr_info }) =>
+      addr_info.some(({ scope, tentative }) => scope !== 'global' && !tentative),
+    );
+  });
 }
 
 const hexByte = (n: number) => n.toString(16).padStart(2, '0');

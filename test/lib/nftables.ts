@@ -1,0 +1,24 @@
+import { spawnSync } from 'node:child_process';
+import { run } from './command.ts';
+import type { Topology } from './topology.ts';
+
+/** The kernel's own masquerade on the first node: what Sekisho is checked and measured against. */
+export async function masqueradeWithNftables(topo: Topology): Promise<void> {
+  const [node] = topo.nodes;
+  if (!node) throw new RangeError('no node');
+  const rules = `
+    table inet cross_check {
+      chain postrouting {
+        type nat hook postrouting priority srcnat;
+        oifname eth0 ip saddr ${node.podCIDRs.ipv4} masquerade
+        oifname eth0 ip6 saddr ${node.podCIDRs.ipv6} masquerade
+      }
+    }`;
+  const enter = ['nsenter', `--net=/run/netns/${topo.node.name}`];
+  await run([...enter, 'nft', '-f', '-'], { input: rules });
+}
+
+/** The reason to skip, or false. */
+export function nftablesIsMissing(): string | false {
+  return spawnSync('nft', ['--version']).error ? 'nft is not installed' : false;
+}
