@@ -69,22 +69,22 @@ enum ct_flag {
 
 /* What the entry has witnessed; both directions make it established. */
 enum ct_seen {
-	CT_SEEN_TX = 0x01,  /* a packet that the endpoint sent */
-	CT_SEEN_RX = 0x02,  /* a packet that the endpoint received */
+	CT_SEEN_TX = 0x01, /* a packet that the endpoint sent */
+	CT_SEEN_RX = 0x02, /* a packet that the endpoint received */
 	CT_SEEN_BOTH = 0x03,
 	CT_RX_RESET = 0x04, /* an unproven RST from outside cut the lifetime */
 };
 
 struct ct_entry {
-	__u32 expires; /* s; at or before now: the entry is a miss */
+	__u32 expires;        /* s; at or before now: the entry is a miss */
 	__u32 last_tx_report; /* s */
 	__u32 last_rx_report; /* s */
-	__u16 flags; /* enum ct_flag */
-	__u8 tx_flags_seen; /* TCP flag bytes, OR-ed, as reported */
+	__u16 flags;          /* enum ct_flag */
+	__u8 tx_flags_seen;   /* TCP flag bytes, OR-ed, as reported */
 	__u8 rx_flags_seen;
 	struct ip_addr nat_addr; /* translated source of a masqueraded flow */
-	__be16 nat_port; /* 0 with nat_addr 0: not translated */
-	__u8 seen; /* enum ct_seen */
+	__be16 nat_port;         /* 0 with nat_addr 0: not translated */
+	__u8 seen;               /* enum ct_seen */
 	__u8 pad;
 	__u16 rev_nat_index;
 	__u16 pad2;
@@ -111,12 +111,12 @@ enum nat_flag {
 struct nat_entry {
 	struct ip_addr addr;
 	__be16 port;
-	__u8 class; /* enum nat_class */
-	__u8 flags; /* enum nat_flag */
+	__u8 class;    /* enum nat_class */
+	__u8 flags;    /* enum nat_flag */
 	__u32 expires; /* s; 0 while another CPU takes the entry over */
 	__u32 created; /* s */
 	__u16 rev_nat_index;
-	__u16 pad;
+	__u16 touched; /* s, low 16 bits: when its partner was last looked at */
 };
 
 enum endpoint_flag {
@@ -129,7 +129,8 @@ struct endpoint {
 	__u32 ifindex; /* host side of the pod's link */
 	__u32 id;
 	__u32 identity; /* SourceSecurityID in listings */
-	__u32 flags; /* enum endpoint_flag */
+	__u32 flags;    /* enum endpoint_flag */
+	__u32 mtu;      /* of the interface, bytes of layer 3; 0: not checked */
 };
 
 /* `prefixes` (LPM): a row carries the flags of the prefixes around it as well,
@@ -141,7 +142,7 @@ struct prefix_key {
 
 enum prefix_flag {
 	PREFIX_NO_MASQUERADE = 0x01, /* leaves as it is: excluded, or another node or its pods */
-	PREFIX_LOCAL_PODS = 0x02, /* node.podCIDRs: never leaves bare */
+	PREFIX_LOCAL_PODS = 0x02,    /* node.podCIDRs: never leaves bare */
 };
 
 struct prefix {
@@ -163,7 +164,7 @@ struct device {
 
 /* `nat_full`: struct tuple {egress address, remote address, 0, remote port, proto, 0}. */
 struct nat_full {
-	__u32 until; /* s; new flows are refused before it */
+	__u32 until;         /* s; new flows are refused before it */
 	__u32 scanned_until; /* s; ports beyond the hashed probes may be in use */
 };
 
@@ -177,7 +178,7 @@ enum hook {
 
 /* How a packet left a hook. */
 enum verdict {
-	VERDICT_PASS = 0, /* to the next program, then the kernel */
+	VERDICT_PASS = 0,    /* to the next program, then the kernel */
 	VERDICT_DELIVER = 1, /* redirected into a local endpoint */
 	VERDICT_FORWARD = 2, /* redirected to a next hop */
 	VERDICT_DROP = 3,
@@ -223,8 +224,8 @@ enum update_error {
 };
 
 enum nat_probe {
-	NAT_PROBES = 32, /* keyed, independent candidates */
-	NAT_SCAN = 1024, /* then neighbouring ports, one after the other */
+	NAT_PROBES = 32,          /* keyed, independent candidates */
+	NAT_SCAN = 1024,          /* then neighbouring ports, one after the other */
 	NAT_ATTEMPT_SCANNED = 32, /* histogram slot of ports found by the scan */
 	NAT_ATTEMPT_FAILED = 33,
 	NAT_ATTEMPT_SLOTS = 34,
@@ -232,11 +233,11 @@ enum nat_probe {
 
 /* Index into `counters` (per CPU, __u64): a base plus an offset inside it. */
 enum counter {
-	COUNTER_PACKETS = 0, /* + hook * VERDICT_COUNT + verdict */
-	COUNTER_DROPS = 16, /* + hook * DROP_REASON_COUNT + reason */
-	COUNTER_CREATED = 80, /* + table */
-	COUNTER_DELETED = 83, /* + table */
-	COUNTER_RESTORED = 86, /* + restored */
+	COUNTER_PACKETS = 0,        /* + hook * VERDICT_COUNT + verdict */
+	COUNTER_DROPS = 16,         /* + hook * DROP_REASON_COUNT + reason */
+	COUNTER_CREATED = 80,       /* + table */
+	COUNTER_DELETED = 83,       /* + table */
+	COUNTER_RESTORED = 86,      /* + restored */
 	COUNTER_UPDATE_ERRORS = 89, /* + table * UPDATE_ERROR_COUNT + update_error */
 	COUNTER_NAT_ATTEMPTS = 101, /* + attempts used, 0 .. NAT_ATTEMPT_FAILED */
 	COUNTER_COUNT = 135,
@@ -253,9 +254,9 @@ _Static_assert(COUNTER_COUNT == COUNTER_NAT_ATTEMPTS + NAT_ATTEMPT_SLOTS, "count
 
 /* `node` (one element, shared by both families, kept for the life of the pins). */
 struct node_state {
-	__u64 secret[2]; /* key of the port sequence; drawn once */
+	__u64 secret[2];      /* key of the port sequence; drawn once */
 	__s64 clock_delta_ns; /* datapath clock minus CLOCK_MONOTONIC */
-	__u32 hz; /* jiffies per second */
+	__u32 hz;             /* jiffies per second */
 	__u32 pad;
 };
 
@@ -281,7 +282,7 @@ struct config {
 	__u8 fast_routing;
 	__u8 accounting;
 	__u8 fib_skip_neigh; /* BPF_FIB_LOOKUP_SKIP_NEIGH, 6.3+ */
-	__u8 csum_ipv6; /* BPF_F_IPV6 of bpf_l4_csum_replace, 6.16+ */
+	__u8 csum_ipv6;      /* BPF_F_IPV6 of bpf_l4_csum_replace, 6.16+ */
 	__u8 pad[6];
 };
 
@@ -292,14 +293,14 @@ enum reap_limit {
 };
 
 struct reap_args {
-	__u32 table; /* in: enum table */
-	__u32 count; /* in: keys in reap_keys */
-	__u32 force; /* in: not 0 deletes live entries too (flush) */
-	__u32 now; /* out: s */
-	__u32 deleted; /* out: keys deleted from `table` */
-	__u32 skipped; /* out: alive again, or gone already */
+	__u32 table;       /* in: enum table */
+	__u32 count;       /* in: keys in reap_keys */
+	__u32 force;       /* in: not 0 deletes live entries too (flush) */
+	__u32 now;         /* out: s */
+	__u32 deleted;     /* out: keys deleted from `table` */
+	__u32 skipped;     /* out: alive again, or gone already */
 	__u32 nat_deleted; /* out: NAT entries deleted along with CT entries */
-	__u32 failed; /* out: deletions the kernel refused */
+	__u32 failed;      /* out: deletions the kernel refused */
 };
 
 /* `read_clock`: both clocks at one instant. */

@@ -11,15 +11,25 @@
 #include <bpf/bpf_helpers.h>
 
 #ifndef likely
-#define likely(x) __builtin_expect(!!(x), 1)
+#define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #endif
 
-#define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
+#define READ_ONCE(x)     (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
 
-/* Keeps the compiler from merging accesses around it (and thereby producing
- * context accesses that the verifier refuses). */
-#define barrier() asm volatile("" ::: "memory")
-
-#define NSEC_PER_SEC 1000000000ULL
+/* A word of struct __sk_buff at its constant offset. Left to itself clang may
+ * form a pointer to the field and reuse it, which the verifier refuses. */
+#define CTX_LOAD(skb, field)                                                                       \
+	({                                                                                         \
+		__u32 word;                                                                        \
+		asm volatile(                                                                      \
+			"%[word] = *(u32 *)(%[ctx] + %[off])"                                      \
+			: [word] "=r"(word)                                                        \
+			: [ctx] "r"(skb), [off] "i"(__builtin_offsetof(struct __sk_buff, field))); \
+		word;                                                                              \
+	})
+#define CTX_STORE(skb, field, value)                                                               \
+	asm volatile("*(u32 *)(%[ctx] + %[off]) = %[word]" ::[ctx] "r"(skb),                       \
+		     [off] "i"(__builtin_offsetof(struct __sk_buff, field)),                       \
+		     [word] "r"((__u32)(value)))

@@ -1,0 +1,107 @@
+# Verbs only: `make help` lists them. V=1 shows the commands.
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+Q := $(if $(V),,@)
+
+CLANG ?= $(shell command -v clang-19 || command -v clang || echo clang-19)
+CLANG_FORMAT ?= $(shell command -v clang-format-19 || command -v clang-format || echo clang-format-19)
+MULTIARCH := $(firstword $(notdir $(wildcard /usr/include/*-linux-gnu)))
+comma := ,
+NODE = $(firstword $(wildcard node_modules/node-linux-*/bin/node) node)
+
+FAMILIES := ipv4 ipv6
+BPF_HEADERS := $(wildcard bpf/*.h bpf/lib/*.h bpf/family/*.h)
+BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Ibpf -isystem /usr/include/$(MULTIARCH)
+BPF_OBJECTS := $(foreach f,$(FAMILIES),build/bpf/$(f).bpf.o build/bpf/$(f)-reap.bpf.o)
+ABI_OBJECTS := $(foreach f,$(FAMILIES),build/bpf/$(f)-abi.bpf.o)
+SOURCES := agent scripts test
+
+##@ Start here
+
+help: ## list the verbs
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing (apt, npm) and build
+	$(Q)scripts/setup.sh
+	$(Q)$(MAKE) --no-print-directory build
+
+demo: setup ## pod, node and world in namespaces: the story, told on real connections
+	$(Q)$(NODE) scripts/demo.ts
+
+test: setup ## everything, as root
+	$(Q)$(NODE) scripts/test.ts
+
+##@ Building
+
+build: $(BPF_OBJECTS) compile_commands.json ## compile the datapath
+
+define bpf_rules
+build/bpf/$(1).bpf.o: bpf/datapath.bpf.c $$(BPF_HEADERS) | build/bpf
+	@echo "  BPF   $$@"
+	$$(Q)$$(CLANG) $$(BPF_FLAGS) -include bpf/family/$(1).h -c $$< -o $$@
+
+build/bpf/$(1)-%.bpf.o: bpf/%.bpf.c $$(BPF_HEADERS) | build/bpf
+	@echo "  BPF   $$@"
+	$$(Q)$$(CLANG) $$(BPF_FLAGS) -include bpf/family/$(1).h -c $$< -o $$@
+endef
+$(foreach f,$(FAMILIES),$(eval $(call bpf_rules,$(f))))
+
+build/bpf:
+	$(Q)mkdir -p $@
+
+compile_commands.json: Makefile
+	$(Q)printf '[\n%s\n]\n' '$(foreach s,datapath reap,{"directory": "$(CURDIR)", "file": "bpf/$(s).bpf.c", "command": "$(CLANG) $(BPF_FLAGS) -include bpf/family/ipv4.h -c bpf/$(s).bpf.c"}$(if $(filter datapath,$(s)),$(comma)))' > $@
+
+
+
+generate: $(ABI_OBJECTS) ## write agent/abi/generated.ts from the BTF of bpf/abi.h
+	$(Q)$(NODE) scripts/generate-abi.ts
+
+##@ Checking
+
+check: lint types headers abi-current test-unit ## lint, types, headers alone, generated files, unit tests
+
+lint:
+	$(Q)node_modules/.bin/biome check $(SOURCES)
+	$(Q)$(CLANG_FORMAT) --dry-run -Werror bpf/*.c $(BPF_HEADERS)
+
+types:
+	$(Q)node_modules/.bin/tsc --noEmit -p tsconfig.json
+
+headers: $(foreach f,$(FAMILIES),$(addprefix build/headers/$(f)/,$(BPF_HEADERS)))
+
+build/headers/%: $(BPF_HEADERS)
+	$(Q)mkdir -p $(dir $@)
+	$(Q)$(CLANG) $(BPF_FLAGS) -Wno-unused-function -include bpf/family/$(firstword $(subst /, ,$*)).h \
+	  -x c -c $(patsubst $(firstword $(subst /, ,$*))/%,%,$*) -o $@
+
+abi-current: $(ABI_OBJECTS)
+	$(Q)$(NODE) scripts/generate-abi.ts --check
+
+test-unit: ## pure TypeScript, no root
+	$(Q)$(NODE) scripts/test.ts unit
+
+test-datapath: build ## packets through the real programs, as root
+	$(Q)$(NODE) scripts/test.ts datapath
+
+test-e2e: build ## real sockets in network namespaces, as root
+	$(Q)$(NODE) scripts/test.ts e2e
+
+##@ Other
+
+fmt: ## format everything
+	$(Q)node_modules/.bin/biome check --write $(SOURCES)
+	$(Q)$(CLANG_FORMAT) -i bpf/*.c $(BPF_HEADERS)
+
+doctor: ## what this machine has and lacks
+	$(Q)bin/sekisho doctor
+
+clean: ## remove what was built
+	$(Q)rm -rf build dist compile_commands.json
+
+.PHONY: help setup demo test build generate check lint types headers abi-current test-unit \
+  test-datapath test-e2e fmt doctor clean

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The four hooks of one address family. docs/flows.md says, row by row, what
+ * each of them does with which packet.
+ */
+#include "lib/egress.h"
+#include "lib/endpoint.h"
+#include "lib/ingress.h"
+#include "lib/verdict.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* What a pod sends: ingress of the host side of its link. */
+SEC("tc")
+int from_endpoint(struct __sk_buff *skb)
+{
+	struct packet packet;
+	int result = packet_parse(skb, &packet);
+
+	if (result == PARSE_NOT_OURS)
+		return FINISH_NEXT;
+	handoff_clear(skb);
+	if (!result)
+		result = endpoint_send(skb, &packet, clock_now());
+	return finish(HOOK_FROM_ENDPOINT, result);
+}
+
+/* What reaches a pod through the stack: egress of the same. */
+SEC("tc")
+int to_endpoint(struct __sk_buff *skb)
+{
+	struct packet packet;
+	int result = packet_parse(skb, &packet);
+
+	if (result == PARSE_NOT_OURS)
+		return FINISH_NEXT;
+	if (!result)
+		result = endpoint_receive(skb, &packet, clock_now());
+	return finish(HOOK_TO_ENDPOINT, result);
+}
+
+/* What the network sends: ingress of a north-south device. */
+SEC("tc")
+int from_netdev(struct __sk_buff *skb)
+{
+	struct packet packet;
+	int result = packet_parse(skb, &packet);
+
+	if (result == PARSE_NOT_OURS)
+		return FINISH_NEXT;
+	handoff_clear(skb);
+	if (!result)
+		result = netdev_ingress(skb, &packet, clock_now());
+	return finish(HOOK_FROM_NETDEV, result);
+}
+
+/* What leaves the node: egress of the same. */
+SEC("tc")
+int to_netdev(struct __sk_buff *skb)
+{
+	struct packet packet;
+	int result = packet_parse(skb, &packet);
+
+	if (result == PARSE_NOT_OURS)
+		return FINISH_NEXT;
+	if (!result)
+		result = netdev_egress(skb, &packet, clock_now());
+	return finish(HOOK_TO_NETDEV, result);
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Connection tracking at an endpoint. An entry licenses its flow to be called
+ * known: ESTABLISHED for the opener's packets, REPLY for the others.
+ *
+ * The endpoint's own flow (OUT) is looked for before one that was opened
+ * towards it (IN), so that a stray IN entry never exempts from masquerade what
+ * the endpoint opened itself.
+ */
+#pragma once
+
+#include "handoff.h"
+#include "table.h"
+#include "tcp_state.h"
+
+/* Seconds between two reports of a direction that shows nothing new. */
+#define CT_REPORT_INTERVAL 5
+
+/* What conntrack says of a packet. */
+struct ct {
+	struct tuple key;       /* of the entry found, or of the one to create */
+	struct ct_entry *entry; /* NULL: there is none yet */
+	struct handoff handoff;
+};
+
+static __always_inline enum table ct_table(__u8 proto)
+{
+	return proto == IPPROTO_TCP ? TABLE_CT_TCP : TABLE_CT_ANY;
+}
+
+/* Two calls instead of one with a variable map: each inlines its lookup. */
+static __always_inline struct ct_entry *ct_lookup(const struct tuple *key)
+{
+	return key->proto == IPPROTO_TCP ? table_lookup(TABLE_CT_TCP, key) :
+					   table_lookup(TABLE_CT_ANY, key);
+}
+
+static __always_inline long ct_insert(const struct tuple *key, const struct ct_entry *entry)
+{
+	return key->proto == IPPROTO_TCP ? table_insert(TABLE_CT_TCP, key, entry) :
+					   table_insert(TABLE_CT_ANY, key, entry);
+}
+
+static __always_inline bool ct_delete(const struct tuple *key)
+{
+	return key->proto == IPPROTO_TCP ? table_delete(TABLE_CT_TCP, key) :
+					   table_delete(TABLE_CT_ANY, key);
+}
+
+static __always_inline enum nat_class ct_class(const struct tuple *key,
+					       const struct ct_entry *entry)
+{
+	return key->proto == IPPROTO_TCP ? tcp_class(entry) : NAT_CLASS_ANY;
+}
+
+/* The first packet of a connection, in an entry that is new, or was another's. */
+static __always_inline void ct_open(struct ct_entry *entry, const struct packet *packet,
+				    enum ct_dir dir, __u32 now)
+{
+	bool tx = dir == CT_TX;
+
+	entry->flags = packet->l4 == L4_TCP && !(packet->tcp_flags & TCP_SYN) ? CT_SEEN_NON_SYN : 0;
+	entry->seen = tx ? CT_SEEN_TX : CT_SEEN_RX;
+	entry->tx_flags_seen = tx ? packet->tcp_flags : 0;
+	entry->rx_flags_seen = tx ? 0 : packet->tcp_flags;
+	entry->last_tx_report = tx ? now : 0;
+	entry->last_rx_report = tx ? 0 : now;
+	entry->rev_nat_index = 0;
+	entry->backend_id = 0;
+	entry->packets = 0;
+	entry->bytes = 0;
+	WRITE_ONCE(entry->expires,
+		   now + (packet->l4 == L4_TCP ? config.timeout_tcp_syn : config.timeout_any));
+}
+
+static __always_inline void ct_account(struct ct_entry *entry, const struct __sk_buff *skb)
+{
+	if (!config.accounting)
+		return;
+	__sync_fetch_and_add(&entry->packets, 1);
+	__sync_fetch_and_add(&entry->bytes, skb->len - ETH_HLEN);
+}
+
+/* Shows the flow's TCP flags to user space: at once when there is a new one,
+ * otherwise every 5 s. Says whether it did. */
+static __always_inline bool ct_report(struct ct_entry *entry, enum ct_dir dir, __u8 tcp_flags,
+				      __u32 now)
+{
+	__u8 *seen = dir == CT_TX ? &entry->tx_flags_seen : &entry->rx_flags_seen;
+	__u32 *last = dir == CT_TX ? &entry->last_tx_report : &entry->last_rx_report;
+
+	if ((*seen | tcp_flags) == *seen && *last + CT_REPORT_INTERVAL > now)
+		return false;
+	*seen |= tcp_flags;
+	*last = now;
+	return true;
+}
+
+/* Advances a live entry by one packet, and writes only what changes. */
+static __always_inline bool ct_advance(struct ct_entry *entry, const struct packet *packet,
+				       enum ct_dir dir, __u32 now)
+{
+	__u16 flags = entry->flags;
+	__u8 seen = entry->seen;
+	__u32 expires;
+
+	if (packet->l4 == L4_TCP) {
+		expires = tcp_advance(entry, dir, packet->tcp_flags, now, &flags, &seen);
+	} else {
+		seen |= dir == CT_TX ? CT_SEEN_TX : CT_SEEN_RX;
+		expires = now + config.timeout_any;
+	}
+	if (expires != entry->expires)
+		WRITE_ONCE(entry->expires, expires);
+	if (flags != entry->flags)
+		entry->flags = flags;
+	if (seen != entry->seen)
+		entry->seen = seen;
+	return ct_report(entry, dir, packet->tcp_flags, now);
+}
+
+/* The companion of an address pair's flows, by which its ICMP errors are known.
+ * It expires by itself. */
+static __noinline void ct_touch_companion(const struct tuple *flow, __u32 src_identity, __u32 now)
+{
+	struct tuple key = {
+		.saddr = flow->saddr,
+		.daddr = flow->daddr,
+		.proto = FAMILY_ICMP,
+		.kind = flow->kind | KIND_RELATED,
+	};
+	struct ct_entry *entry = table_lookup(TABLE_CT_ANY, &key);
+	struct ct_entry companion = { .expires = now + config.timeout_any };
+
+	if (entry) {
+		WRITE_ONCE(entry->expires, companion.expires);
+		return;
+	}
+	companion.src_identity = src_identity;
+	companion.last_tx_report = now;
+	table_insert(TABLE_CT_ANY, &key, &companion);
+}
+
+static __always_inline void ct_fill_handoff(struct ct *ct, enum ct_result result, bool fresh)
+{
+	ct->handoff.result = result;
+	ct->handoff.fresh = fresh;
+	ct->handoff.deferred = 0;
+	ct->handoff.expires = ct->entry->expires;
+	ct->handoff.class = ct_class(&ct->key, ct->entry);
+}
+
+/* Finds the live entry of a packet that its endpoint sent or received, without
+ * touching it. False: NEW, and key and entry (expired, or NULL) are what to
+ * create or revive. */
+static __always_inline bool ct_find(struct ct *ct, const struct packet *packet, enum ct_dir dir,
+				    __u32 now)
+{
+	struct ct_entry *own;
+
+	if (dir == CT_TX)
+		ct->key = packet->tuple;
+	else
+		tuple_reverse(&ct->key, &packet->tuple, KIND_OUT);
+	own = ct->entry = ct_lookup(&ct->key);
+	if (own && !clock_expired(own->expires, now)) {
+		ct->handoff.result = dir == CT_TX ? CT_ESTABLISHED : CT_REPLY;
+		return true;
+	}
+
+	if (dir == CT_TX) {
+		tuple_reverse(&ct->key, &packet->tuple, KIND_IN);
+	} else {
+		ct->key = packet->tuple;
+		ct->key.kind = KIND_IN;
+	}
+	ct->entry = ct_lookup(&ct->key);
+	if (ct->entry && !clock_expired(ct->entry->expires, now)) {
+		ct->handoff.result = dir == CT_TX ? CT_REPLY : CT_ESTABLISHED;
+		return true;
+	}
+
+	ct->handoff.result = CT_NEW;
+	if (dir == CT_TX) {
+		ct->key = packet->tuple;
+		ct->entry = own;
+	}
+	return false;
+}
+
+/* The conntrack stage. On NEW with entry NULL the caller creates it. */
+static __noinline int ct_track(struct __sk_buff *skb, const struct packet *packet, enum ct_dir dir,
+			       __u32 now, struct ct *ct)
+{
+	bool opener;
+
+	if (!ct_find(ct, packet, dir, now)) {
+		ct->handoff.fresh = packet->l4 != L4_TCP || (packet->tcp_flags & TCP_SYN);
+		ct->handoff.deferred = 0;
+		ct->handoff.expires =
+			now + (packet->l4 == L4_TCP ? config.timeout_tcp_syn : config.timeout_any);
+		ct->handoff.class = packet->l4 == L4_TCP ? NAT_CLASS_SYN : NAT_CLASS_ANY;
+		if (ct->entry) {
+			/* expired: nothing of the old connection counts */
+			ct->handoff.fresh = 1;
+			ct_open(ct->entry, packet, dir, now);
+			ct_touch_companion(&ct->key, ct->entry->src_identity, now);
+			ct_account(ct->entry, skb);
+		}
+		return 0;
+	}
+
+	opener = ct->handoff.result == CT_ESTABLISHED;
+	ct_account(ct->entry, skb);
+	if (packet->l4 == L4_TCP && tcp_reopens(ct->entry, opener, packet->tcp_flags)) {
+		ct_open(ct->entry, packet, dir, now);
+		ct_touch_companion(&ct->key, ct->entry->src_identity, now);
+		ct_fill_handoff(ct, CT_NEW, true);
+		return 0;
+	}
+	if (ct_advance(ct->entry, packet, dir, now))
+		ct_touch_companion(&ct->key, ct->entry->src_identity, now);
+	ct_fill_handoff(ct, ct->handoff.result, false);
+	return 0;
+}
+
+/* What a flow's new entry is to say besides its packet. */
+struct ct_origin {
+	struct ip_addr nat_addr;
+	__be16 nat_port;
+	__u32 src_identity;
+	bool companion;
+};
+
+/* Records a NEW flow. 0, or the errno of the insertion. */
+static __noinline long ct_create(struct __sk_buff *skb, const struct packet *packet,
+				 const struct tuple *key, const struct ct_origin *origin, __u32 now)
+{
+	struct ct_entry entry = {
+		.nat_addr = origin->nat_addr,
+		.nat_port = origin->nat_port,
+		.src_identity = origin->src_identity,
+	};
+	/* The kind says who sent it: an OUT entry made from a reply is the peer's. */
+	bool sent = key->kind == KIND_OUT && ip_addr_equal(&key->saddr, &packet->tuple.saddr);
+	long err;
+
+	ct_open(&entry, packet, sent ? CT_TX : CT_RX, now);
+	if (config.accounting) {
+		entry.packets = 1;
+		entry.bytes = skb->len - ETH_HLEN;
+	}
+	err = ct_insert(key, &entry);
+	if (err && err != -EEXIST)
+		return err;
+	if (origin->companion)
+		ct_touch_companion(key, origin->src_identity, now);
+	return 0;
+}

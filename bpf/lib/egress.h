@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* to_netdev: who leaves as whom. Fails closed: what should be masqueraded and
+ * cannot be is dropped. */
+#pragma once
+
+#include "half_lost.h"
+#include "parse.h"
+#include "rewrite.h"
+#include "route.h"
+#include "snat.h"
+
+/* Is this destination one that a pod's packets leave for as the node? */
+static __always_inline bool masquerade_due(const struct packet *packet)
+{
+	return config.masquerade && !(prefix_flags(&packet->tuple.daddr) & PREFIX_NO_MASQUERADE) &&
+	       !endpoint_lookup(&packet->tuple.daddr);
+}
+
+/* Why a pod's packet cannot be masqueraded, or 0. */
+static __always_inline int masquerade_refuses(const struct packet *packet,
+					      const struct device *device)
+{
+	switch (packet->l4) {
+	case L4_FRAGMENT:
+		return -DROP_FRAGMENT_UNSUPPORTED;
+	case L4_ICMP_ERROR:
+	case L4_ICMP_OTHER:
+	case L4_ECHO_REPLY:
+	case L4_NEIGHBOUR:
+		return -DROP_ICMP_UNSUPPORTED;
+	case L4_OTHER:
+		return -DROP_PROTOCOL_UNSUPPORTED;
+	default:
+		return device && (device->flags & DEVICE_HAS_ADDRESS) ? 0 : -DROP_NO_EGRESS_ADDRESS;
+	}
+}
+
+static __always_inline void egress_flow(struct nat_flow *flow, const struct packet *packet,
+					const struct device *device, const struct handoff *handoff,
+					__u32 now)
+{
+	flow->key = packet->tuple;
+	flow->ct = *handoff;
+	flow->device = device;
+	flow->now = now;
+	flow->l4 = packet->l4;
+	flow->tcp_flags = packet->tcp_flags;
+	flow->flags = 0;
+}
+
+/* Records the flow that from_endpoint left to this hook. */
+static __always_inline int egress_record(struct __sk_buff *skb, const struct packet *packet,
+					 const struct nat_mapping *mapping, bool pod, __u32 now)
+{
+	struct endpoint *from = pod ? endpoint_lookup(&packet->tuple.saddr) : NULL;
+	struct ct_origin origin = {
+		.nat_addr = mapping->addr,
+		.nat_port = mapping->port,
+		.src_identity = from ? from->identity : 0,
+		.companion = pod,
+	};
+
+	return ct_create(skb, packet, &packet->tuple, &origin, now) ? -DROP_CT_INSERT : 0;
+}
+
+/* Translates a flow that the pod, or the node itself, opened. */
+static __always_inline int egress_translate(struct __sk_buff *skb, const struct packet *packet,
+					    struct nat_flow *flow, struct nat_entry *forward)
+{
+	int drop = nat_outgoing(skb, flow, forward);
+
+	if (!drop && flow->ct.deferred)
+		drop = egress_record(skb, packet, &flow->mapping, !(flow->flags & NAT_NEEDS_CT),
+				     flow->now);
+	if (drop)
+		return drop;
+	return rewrite(skb, packet, REWRITE_SOURCE, &flow->mapping.addr, flow->mapping.port);
+}
+
+/* A pod's packet: the answer to a flow opened towards it leaves as it is, its own
+ * flow as the node, where that is due. */
+static __always_inline int egress_pod(struct __sk_buff *skb, const struct packet *packet,
+				      const struct device *device, const struct handoff *handoff,
+				      __u32 now)
+{
+	bool carried = packet_has_ports(packet) || packet->l4 == L4_ECHO_REQUEST;
+	struct nat_mapping none = {};
+	struct nat_entry *forward;
+	struct nat_flow flow = {};
+	int drop;
+
+	if (handoff->result == CT_REPLY)
+		return VERDICT_PASS;
+	forward = carried ? table_lookup(TABLE_SNAT, &packet->tuple) : NULL;
+	if (!forward && !masquerade_due(packet))
+		return handoff->deferred ? egress_record(skb, packet, &none, true, now) :
+					   VERDICT_PASS;
+	drop = masquerade_refuses(packet, device);
+	if (drop)
+		return drop;
+	egress_flow(&flow, packet, device, handoff, now);
+	return egress_translate(skb, packet, &flow, forward);
+}
+
+/* Does somebody's reverse half hold the port that the node's packet brings? */
+static __noinline bool egress_port_is_held(const struct packet *packet, __u32 now)
+{
+	struct nat_entry *reverse;
+	struct tuple answer;
+
+	tuple_reverse(&answer, &packet->tuple, KIND_IN);
+	reverse = table_lookup(TABLE_SNAT, &answer);
+	return reverse && !clock_expired(reverse->expires, now);
+}
+
+/* The CT stage of a flow of the node itself. */
+static __noinline int egress_track_node(struct __sk_buff *skb, const struct packet *packet,
+					__u32 now, struct handoff *handoff)
+{
+	struct ct ct;
+
+	ct_track(skb, packet, CT_TX, now, &ct);
+	*handoff = ct.handoff;
+	handoff->deferred = !ct.entry;
+	return 0;
+}
+
+/* The node's own packet from its masquerade address. It keeps its port and costs
+ * no entry, unless a pod holds that port towards the same peer. */
+static __always_inline int egress_node(struct __sk_buff *skb, const struct packet *packet,
+				       const struct device *device, __u32 now)
+{
+	__u32 zero = 0;
+	struct family_state *state = bpf_map_lookup_elem(&family_state, &zero);
+	struct nat_entry *forward = NULL;
+	struct handoff handoff = {};
+	struct nat_flow flow = {};
+
+	if (config.restore && half_lost(skb, packet, device))
+		return -DROP_HALF_LOST;
+	if (!state || packet->l4 == L4_SCTP || packet->l4 == L4_ECHO_REPLY ||
+	    !nat_range_contains(device, packet, packet->tuple.sport))
+		return VERDICT_PASS;
+	if (state->node_translated)
+		forward = table_lookup(TABLE_SNAT, &packet->tuple);
+	if (!forward || clock_expired(forward->expires, now)) {
+		forward = NULL;
+		if (!egress_port_is_held(packet, now))
+			return VERDICT_PASS;
+		if (!state->node_translated)
+			WRITE_ONCE(state->node_translated, 1);
+	}
+	egress_track_node(skb, packet, now, &handoff);
+	egress_flow(&flow, packet, device, &handoff, now);
+	flow.flags = NAT_NEEDS_CT;
+	return egress_translate(skb, packet, &flow, forward);
+}
+
+/* What conntrack knows of a pod's packet that came through the stack, where an
+ * entry has been made for it already, unless it was lost since. */
+static __noinline int egress_ask(const struct packet *packet, __u32 now, struct handoff *handoff)
+{
+	struct ct ct;
+
+	if (ct_find(&ct, packet, CT_TX, now)) {
+		ct_fill_handoff(&ct, ct.handoff.result, false);
+		*handoff = ct.handoff;
+		return 0;
+	}
+	handoff->result = CT_NEW;
+	handoff->class = packet->l4 == L4_TCP ? NAT_CLASS_SYN : NAT_CLASS_ANY;
+	handoff->expires = now + config.timeout_tcp_syn;
+	handoff->fresh = 1;
+	handoff->deferred = !ct.entry;
+	return 0;
+}
+
+/* A packet that no ingress program of ours vouches for. */
+static __always_inline int egress_unknown(struct __sk_buff *skb, const struct packet *packet,
+					  const struct device *device, struct handoff *handoff,
+					  __u32 now)
+{
+	if (!endpoint_is_pod(endpoint_lookup(&packet->tuple.saddr)))
+		return prefix_flags(&packet->tuple.saddr) & PREFIX_LOCAL_PODS ?
+			       -DROP_UNKNOWN_SOURCE :
+			       VERDICT_PASS;
+	egress_ask(packet, now, handoff);
+	return egress_pod(skb, packet, device, handoff, now);
+}
+
+static __always_inline int netdev_egress(struct __sk_buff *skb, const struct packet *packet,
+					 __u32 now)
+{
+	struct device *device = device_lookup(skb->ifindex);
+	struct handoff handoff = {};
+
+	if (!handoff_read(skb, &handoff)) {
+		if (ip_addr_is_link_scoped(&packet->tuple.saddr))
+			return VERDICT_PASS;
+		if (!CTX_LOAD(skb, ingress_ifindex) && device &&
+		    (device->flags & DEVICE_HAS_ADDRESS) &&
+		    ip_addr_equal(&packet->tuple.saddr, &device->addr))
+			return egress_node(skb, packet, device, now);
+		return egress_unknown(skb, packet, device, &handoff, now);
+	}
+	return egress_pod(skb, packet, device, &handoff, now);
+}

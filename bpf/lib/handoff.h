@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What an ingress program tells to_netdev about the packet, in skb->cb.
+ *
+ * cb survives bpf_redirect_neigh, and veths as well: a pod may have written it.
+ * So every ingress program overwrites it, and the reader wants the magic and an
+ * ingress_ifindex. The kernel's own forwarding clears cb[0].
+ */
+#pragma once
+
+#include "../config.h"
+
+enum ct_result {
+	CT_NEW = 0,         /* the endpoint's or the peer's first packet, or nobody knows */
+	CT_ESTABLISHED = 1, /* the opener's side of a known flow */
+	CT_REPLY = 2,       /* the other side: exempt from masquerade */
+	CT_RELATED = 3,
+};
+
+struct handoff {
+	__u32 expires; /* of the CT entry, s */
+	__u8 result;   /* enum ct_result */
+	__u8 class;    /* enum nat_class */
+	__u8 fresh;    /* a new connection begins with this packet */
+	__u8 deferred; /* the CT entry is still to be created */
+};
+
+/* skb->tc_index: conntrack has seen this packet, on its way through the stack. */
+#define TRACKED_BY_NETDEV 1
+
+static __always_inline __u32 handoff_magic(void)
+{
+	return (__u32)config.secret[0] | 1;
+}
+
+static __always_inline void handoff_clear(struct __sk_buff *skb)
+{
+	CTX_STORE(skb, cb[0], 0);
+	CTX_STORE(skb, tc_index, 0);
+}
+
+/* Nothing of ours enters a pod. */
+static __always_inline void handoff_scrub(struct __sk_buff *skb)
+{
+	CTX_STORE(skb, cb[0], 0);
+	CTX_STORE(skb, cb[1], 0);
+	CTX_STORE(skb, cb[2], 0);
+	CTX_STORE(skb, cb[3], 0);
+	CTX_STORE(skb, cb[4], 0);
+	CTX_STORE(skb, mark, 0);
+	CTX_STORE(skb, tc_index, 0);
+}
+
+static __always_inline void handoff_write(struct __sk_buff *skb, const struct handoff *handoff)
+{
+	CTX_STORE(skb, cb[0], handoff_magic());
+	CTX_STORE(skb, cb[1],
+		  handoff->result | handoff->class << 8 | handoff->fresh << 16 |
+			  handoff->deferred << 24);
+	CTX_STORE(skb, cb[2], handoff->expires);
+}
+
+static __always_inline bool handoff_read(struct __sk_buff *skb, struct handoff *handoff)
+{
+	__u32 word;
+
+	if (CTX_LOAD(skb, cb[0]) != handoff_magic() || !CTX_LOAD(skb, ingress_ifindex))
+		return false;
+	word = CTX_LOAD(skb, cb[1]);
+	handoff->result = word;
+	handoff->class = word >> 8;
+	handoff->fresh = word >> 16;
+	handoff->deferred = word >> 24;
+	handoff->expires = CTX_LOAD(skb, cb[2]);
+	return true;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* From bytes to `struct packet`, with one pull when the headers are not linear. */
+#pragma once
+
+#include "packet.h"
+
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+struct ports {
+	__be16 source;
+	__be16 dest;
+};
+
+struct echo {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be16 id;
+	__be16 sequence;
+};
+
+static __always_inline int parse_tcp(struct cursor *cursor, struct packet *packet)
+{
+	struct tcphdr *tcp = cursor_take(cursor, sizeof(*tcp));
+
+	if (!tcp)
+		return packet_short(cursor->skb, cursor->off + sizeof(*tcp));
+	if (tcp->doff * 4 < sizeof(*tcp))
+		return -DROP_MALFORMED;
+	packet->l4 = L4_TCP;
+	packet->tuple.sport = tcp->source;
+	packet->tuple.dport = tcp->dest;
+	packet->tcp_flags = ((__u8 *)tcp)[13];
+	return PARSE_OK;
+}
+
+/* UDP and SCTP begin alike. */
+static __always_inline int parse_ports(struct cursor *cursor, struct packet *packet)
+{
+	struct ports *ports = cursor_take(cursor, 8);
+
+	if (!ports)
+		return packet_short(cursor->skb, cursor->off + 8);
+	packet->l4 = packet->tuple.proto == IPPROTO_UDP ? L4_UDP : L4_SCTP;
+	packet->tuple.sport = ports->source;
+	packet->tuple.dport = ports->dest;
+	return PARSE_OK;
+}
+
+static __always_inline int parse_icmp(struct cursor *cursor, struct packet *packet)
+{
+	struct echo *icmp = cursor_take(cursor, sizeof(*icmp));
+
+	if (!icmp)
+		return packet_short(cursor->skb, cursor->off + sizeof(*icmp));
+	packet->icmp_type = icmp->type;
+	packet->l4 = icmp_classify(icmp->type);
+	if (packet->l4 == L4_ECHO_REQUEST)
+		packet->tuple.sport = icmp->id;
+	else if (packet->l4 == L4_ECHO_REPLY)
+		packet->tuple.dport = icmp->id;
+	return PARSE_OK;
+}
+
+static __always_inline int parse_transport(struct cursor *cursor, struct packet *packet)
+{
+	packet->l4_off = cursor->off;
+	if (packet->l4 == L4_FRAGMENT)
+		return PARSE_OK;
+	switch (packet->tuple.proto) {
+	case IPPROTO_TCP:
+		return parse_tcp(cursor, packet);
+	case IPPROTO_UDP:
+	case IPPROTO_SCTP:
+		return parse_ports(cursor, packet);
+	case FAMILY_ICMP:
+		return parse_icmp(cursor, packet);
+	default:
+		return PARSE_OK;
+	}
+}
+
+static __noinline int parse_linear(struct __sk_buff *skb, struct packet *packet)
+{
+	struct cursor cursor = { .skb = skb, .off = ETH_HLEN };
+	int result;
+
+	result = ip_parse(&cursor, packet);
+	return result ? result : parse_transport(&cursor, packet);
+}
+
+/* What a super-packet's segments will measure, so that MTUs can be compared. */
+static __always_inline void parse_segment_length(struct __sk_buff *skb, struct packet *packet)
+{
+	__u32 segment = CTX_LOAD(skb, gso_size);
+
+	if (segment)
+		packet->l3_len =
+			packet->l4_off - ETH_HLEN + segment +
+			(packet->l4 == L4_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr));
+}
+
+/* PARSE_OK, PARSE_NOT_OURS, or a negative drop reason. */
+static __always_inline int packet_parse(struct __sk_buff *skb, struct packet *packet)
+{
+	int result;
+
+	if (skb->protocol != bpf_htons(FAMILY_ETH_P))
+		return PARSE_NOT_OURS;
+	__builtin_memset(packet, 0, sizeof(*packet));
+	result = parse_linear(skb, packet);
+	if (result == PARSE_SHORT) {
+		__u32 headers = skb->len < PACKET_HEADERS ? skb->len : PACKET_HEADERS;
+
+		if (bpf_skb_pull_data(skb, headers))
+			return -DROP_MALFORMED;
+		__builtin_memset(packet, 0, sizeof(*packet));
+		result = parse_linear(skb, packet);
+	}
+	if (result)
+		return result < 0 ? result : -DROP_MALFORMED;
+	parse_segment_length(skb, packet);
+	return PARSE_OK;
+}

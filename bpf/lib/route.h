@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Where a packet goes next, as a router decides it (RFC 1812, 5.2). */
+#pragma once
+
+#include "handoff.h"
+#include "packet.h"
+#include "../maps.h"
+
+struct route {
+	__u32 ifindex;
+	struct bpf_redir_neigh hop;
+};
+
+static __always_inline struct endpoint *endpoint_lookup(const struct ip_addr *addr)
+{
+	return bpf_map_lookup_elem(&endpoints, addr);
+}
+
+static __always_inline bool endpoint_is_pod(const struct endpoint *endpoint)
+{
+	return endpoint && !(endpoint->flags & ENDPOINT_HOST);
+}
+
+static __always_inline struct device *device_lookup(__u32 ifindex)
+{
+	return bpf_map_lookup_elem(&devices, &ifindex);
+}
+
+/* enum prefix_flag of the longest prefix around an address. */
+static __always_inline __u32 prefix_flags(const struct ip_addr *addr)
+{
+	struct prefix_key key = { .prefixlen = sizeof(*addr) * 8, .addr = *addr };
+	struct prefix *prefix = bpf_map_lookup_elem(&prefixes, &key);
+
+	return prefix ? prefix->flags : 0;
+}
+
+/* The next hop. False leaves the packet to the stack: no route, too big for it,
+ * forwarding off, the last hop spent, a route that only the stack can follow. */
+static __always_inline bool route_lookup(struct __sk_buff *skb, const struct packet *packet,
+					 struct route *route)
+{
+	struct bpf_fib_lookup fib = {
+		.family = FAMILY_AF,
+		.l4_protocol = packet->tuple.proto,
+		.tot_len = packet->l3_len,
+		.ifindex = skb->ifindex,
+	};
+	int result;
+
+	if (!config.fast_routing || packet->ttl <= 1)
+		return false;
+	ip_fib_request(&fib, packet);
+	/* the neighbour is resolved by the redirect: 6.3 can leave it out here */
+	result = bpf_fib_lookup(skb, &fib, sizeof(fib),
+				config.fib_skip_neigh ? BPF_FIB_LOOKUP_SKIP_NEIGH : 0);
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return false;
+	route->ifindex = fib.ifindex;
+	ip_fib_next_hop(&route->hop, &fib);
+	return true;
+}
+
+/* Can a packet be put straight into the pod? */
+static __always_inline bool route_reaches(const struct endpoint *endpoint,
+					  const struct packet *packet)
+{
+	return config.fast_routing && (endpoint->flags & ENDPOINT_PEER) && packet->ttl > 1 &&
+	       (!endpoint->mtu || packet->l3_len <= endpoint->mtu);
+}
+
+/* Into the pod, past the host side of its link; to_endpoint does not run. */
+static __always_inline int route_deliver(struct __sk_buff *skb, const struct endpoint *endpoint)
+{
+	__u32 ifindex = endpoint->ifindex;
+
+	if (ip_decrement_ttl(skb))
+		return -DROP_REWRITE;
+	handoff_scrub(skb);
+	bpf_redirect_peer(ifindex, 0);
+	return VERDICT_DELIVER;
+}
+
+static __always_inline int route_forward(struct __sk_buff *skb, struct route *route)
+{
+	if (ip_decrement_ttl(skb))
+		return -DROP_REWRITE;
+	bpf_redirect_neigh(route->ifindex, &route->hop, sizeof(route->hop), 0);
+	return VERDICT_FORWARD;
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * What the agent runs in the kernel on its own behalf (BPF_PROG_TYPE_SYSCALL):
+ * the collector's deletions, which look at each entry once more before they
+ * delete it, and the two clocks at one instant.
+ */
+#include "lib/clock.h"
+#include "lib/table.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* The keys of one batch, mapped by the agent. */
+struct reap_keys {
+	struct tuple keys[REAP_BATCH];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct reap_keys);
+} reap_keys SEC(".maps");
+
+struct reap_run {
+	struct reap_keys *keys;
+	__u32 deleted;
+	__u32 skipped;
+	__u32 nat_deleted;
+	__u32 now;
+	__u32 table;
+	bool force;
+};
+
+/* Deletes a NAT half that has expired, and with a reverse half the memory of a
+ * destination without ports: it has one now. */
+static __noinline bool reap_nat_half(const struct tuple *key, __u32 now, bool force)
+{
+	struct nat_entry *half = table_lookup(TABLE_SNAT, key);
+	struct tuple full;
+
+	if (!half || (!force && !clock_expired(half->expires, now)))
+		return false;
+	if (!table_delete(TABLE_SNAT, key))
+		return false;
+	if (key->kind & KIND_IN) {
+		tuple_reverse(&full, key, 0);
+		full.sport = 0;
+		bpf_map_delete_elem(&nat_full, &full);
+	}
+	return true;
+}
+
+/* The two halves of the flow whose CT OUT entry is being deleted. */
+static __always_inline __u32 reap_pair(const struct tuple *flow, const struct ct_entry *entry,
+				       __u32 now, bool force)
+{
+	struct nat_entry *forward = table_lookup(TABLE_SNAT, flow);
+	struct tuple reverse;
+
+	tuple_reverse(&reverse, flow, KIND_IN);
+	reverse.daddr = forward ? forward->addr : entry->nat_addr;
+	reverse.dport = forward ? forward->port : entry->nat_port;
+	return reap_nat_half(flow, now, force) + reap_nat_half(&reverse, now, force);
+}
+
+static __noinline bool reap_ct(const struct tuple *key, struct reap_run *run, bool tcp)
+{
+	struct ct_entry *entry =
+		tcp ? table_lookup(TABLE_CT_TCP, key) : table_lookup(TABLE_CT_ANY, key);
+
+	if (!entry || (!run->force && !clock_expired(entry->expires, run->now)))
+		return false;
+	if (key->kind == KIND_OUT)
+		run->nat_deleted += reap_pair(key, entry, run->now, run->force);
+	return tcp ? table_delete(TABLE_CT_TCP, key) : table_delete(TABLE_CT_ANY, key);
+}
+
+static long reap_one(__u32 index, void *data)
+{
+	struct reap_run *run = data;
+	struct tuple key;
+	bool deleted;
+
+	if (index >= REAP_BATCH)
+		return 1;
+	key = run->keys->keys[index];
+	if (run->table == TABLE_CT_TCP)
+		deleted = reap_ct(&key, run, true);
+	else if (run->table == TABLE_CT_ANY)
+		deleted = reap_ct(&key, run, false);
+	else
+		deleted = reap_nat_half(&key, run->now, run->force);
+	if (deleted)
+		run->deleted++;
+	else
+		run->skipped++;
+	return 0;
+}
+
+SEC("syscall")
+int reap(struct reap_args *args)
+{
+	__u32 zero = 0;
+	struct reap_run run = {
+		.keys = bpf_map_lookup_elem(&reap_keys, &zero),
+		.now = clock_now(),
+		.table = args->table,
+		.force = args->force,
+	};
+
+	if (!run.keys || args->count > REAP_BATCH)
+		return -1;
+	bpf_loop(args->count, reap_one, &run, 0);
+	args->now = run.now;
+	args->deleted = run.deleted;
+	args->skipped = run.skipped;
+	args->nat_deleted = run.nat_deleted;
+	return 0;
+}
+
+SEC("syscall")
+int read_clock(struct clock_sample *sample)
+{
+	sample->jiffies = bpf_jiffies64();
+	sample->monotonic_ns = bpf_ktime_get_ns();
+	return 0;
+}

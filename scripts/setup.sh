@@ -1,0 +1,54 @@
+#!/bin/sh
+# Installs what is missing, and only that: Debian 12 or Ubuntu 24.04, root, apt and npm.
+set -eu
+cd "$(dirname "$0")/.."
+
+missing=
+need() { # need PACKAGE TEST...: the package is wanted when the test fails
+  package=$1
+  shift
+  "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+installed() { dpkg-query -W -f='${Status}' "$1" | grep -q 'ok installed'; }
+has() { command -v "$1"; }
+
+need clang-19 has clang-19
+need clang-format-19 has clang-format-19
+need libbpf-dev test -e /usr/include/bpf/bpf_helpers.h
+need linux-libc-dev test -e /usr/include/linux/bpf.h
+need iproute2 has ip
+need util-linux has nsenter
+need iputils-ping has ping
+need npm has npm
+# bpftool is a package of its own on Debian, and comes with linux-tools on Ubuntu
+if ! has bpftool >/dev/null 2>&1; then
+  . /etc/os-release
+  case $ID in
+  ubuntu) missing="$missing linux-tools-common linux-tools-generic" ;;
+  *) missing="$missing bpftool" ;;
+  esac
+fi
+
+if [ -n "$missing" ]; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "setup: these packages are missing, and installing them takes root:$missing" >&2
+    exit 1
+  fi
+  echo "setup: installing$missing"
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  # A third-party source that does not answer must not stop what Debian has.
+  apt-get update >"$log" 2>&1 || true
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing \
+    >>"$log" 2>&1 || { tail -n 20 "$log" >&2; exit 1; }
+fi
+
+# npm brings Node 24 as a package; the system's Node only runs npm.
+if [ ! -e node_modules/.package-lock.json ] ||
+  [ package-lock.json -nt node_modules/.package-lock.json ]; then
+  echo "setup: installing npm packages"
+  npm ci --no-audit --no-fund --loglevel=error
+  touch node_modules/.package-lock.json
+fi
