@@ -1,7 +1,7 @@
+import { sizeMaps } from '../engine/sizing.ts';
 import { ConfigError } from '../lib/errors.ts';
 import { formatAddress, parseAddress } from '../lib/ip.ts';
 import { formatDuration } from '../lib/units.ts';
-import { sizeMaps } from '../engine/sizing.ts';
 import type { Path, Problem } from './problem.ts';
 import { formatPath } from './problem.ts';
 import type { configSchema } from './schema.ts';

@@ -61,7 +61,10 @@ export function checkConfig(
     return { errors: inOrder(problems.map((problem) => located(problem))) };
   }
   const { node } = parsed.data;
-  return { config: { ...parsed.data, node: { ...node, name: node.name ?? hostname() } }, errors: [] };
+  return {
+    config: { ...parsed.data, node: { ...node, name: node.name ?? hostname() } },
+    errors: [],
+  };
 
   function located(problem: Problem): ConfigError {
     return problemError(problem, { file, ...source.locate(problem.path, problem.at) });

@@ -32,7 +32,10 @@ export function problemsOf(issues: readonly z.core.$ZodIssue[], input: unknown):
 
 /** The error of a problem, once it is known where it stands in the file. */
 export function problemError(problem: Problem, place: ConfigPlace): ConfigError {
-  return new ConfigError(problem.message, { ...place, path: formatPath(problem.path) || undefined });
+  return new ConfigError(problem.message, {
+    ...place,
+    path: formatPath(problem.path) || undefined,
+  });
 }
 
 function unknownKey(path: Path): Problem {

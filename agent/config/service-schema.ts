@@ -31,7 +31,9 @@ export const serviceSchema = z.strictObject({
   externalTrafficPolicy: policy().describe('Backends that outside clients reach.'),
   internalTrafficPolicy: policy().describe('Backends that local clients reach.'),
   sessionAffinity: z
-    .strictObject({ timeout: duration().prefault('3h').describe('How long a client is remembered.') })
+    .strictObject({
+      timeout: duration().prefault('3h').describe('How long a client is remembered.'),
+    })
     .optional()
     .describe('Keep a client on one backend.'),
   forwarding: oneOf(['snat', 'dsr'])

@@ -28,8 +28,7 @@ export function parseSource(text: string, file: string): Source {
     return { line: Math.max(1, line), column: Math.max(1, col) };
   };
   const syntaxErrors = document.errors.map(
-    (error) =>
-      new ConfigError(syntaxMessage(error.message), { file, ...placeOf(error.pos[0]) }),
+    (error) => new ConfigError(syntaxMessage(error.message), { file, ...placeOf(error.pos[0]) }),
   );
   return {
     data: syntaxErrors.length > 0 ? undefined : absentNulls(document.toJS()),
@@ -43,7 +42,9 @@ function offsetOf(document: Document, path: Path, at: 'key' | 'value'): number {
   let offset = startOf(node) ?? 0;
   for (const [depth, key] of path.entries()) {
     if (isAlias(node)) node = node.resolve(document);
-    const item = isSeq(node) ? { key: undefined, value: node.items[Number(key)] } : pairOf(node, key);
+    const item = isSeq(node)
+      ? { key: undefined, value: node.items[Number(key)] }
+      : pairOf(node, key);
     if (item === undefined) return offset;
     const isLast = depth === path.length - 1;
     const target = isLast && at === 'key' ? (item.key ?? item.value) : item.value;
@@ -70,7 +71,5 @@ function syntaxMessage(message: string): string {
 function absentNulls(value: unknown): unknown {
   if (Array.isArray(value)) return value.map((item) => (item === null ? null : absentNulls(item)));
   if (typeof value !== 'object' || value === null) return value ?? undefined;
-  return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [key, absentNulls(item)]),
-  );
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, absentNulls(item)]));
 }

@@ -1,3 +1,4 @@
+import { layouts } from '../abi/generated.ts';
 import { ConfigError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
 import { FAMILIES } from '../lib/ip.ts';
@@ -26,11 +27,7 @@ const ELEMENT_HEADER = 48;
 const BUCKET = 16;
 const MAP_HEADER = 896;
 
-const KEY_BYTES: Record<Family, number> = { ipv4: 16, ipv6: 40 };
-const VALUE_BYTES: Record<Family, MapSizes> = {
-  ipv4: { ctTcp: 56, ctAny: 56, nat: 24 },
-  ipv6: { ctTcp: 64, ctAny: 64, nat: 36 },
-};
+const VALUES = { ctTcp: 'ct_entry', ctAny: 'ct_entry', nat: 'nat_entry' } as const;
 
 /**
  * Sizes the tables for a machine with `totalMemory` bytes. Explicit numbers win. Throws
@@ -68,7 +65,8 @@ export function elementCost(table: SizedTable, family: Family): number {
 }
 
 function elementBytes(table: SizedTable, family: Family): number {
-  return ELEMENT_HEADER + align8(KEY_BYTES[family]) + align8(VALUE_BYTES[family][table]);
+  const { tuple, [VALUES[table]]: value } = layouts[family];
+  return ELEMENT_HEADER + align8(tuple.size) + align8(value.size);
 }
 
 function pairCost(table: SizedTable): number {

@@ -1,0 +1,91 @@
+import { existsSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { isBpffs, lockFile, unpin } from '../kernel/fs.ts';
+import { openPinnedLink } from '../kernel/link.ts';
+import { SekishoError } from '../lib/errors.ts';
+import { FAMILIES } from '../lib/ip.ts';
+import { configOf } from './context.ts';
+import { createOutput, writeLines } from './output.ts';
+
+export function register(program: Command): void {
+  program
+    .command('cleanup')
+    .description('detach everything, unpin everything; traffic is no longer translated')
+    .action(cleanup);
+}
+
+async function cleanup(_options: unknown, command: Command): Promise<void> {
+  const { bpffs, runDir } = configOf(command).state;
+  using lock = lockAgainstAgent(runDir);
+  void lock;
+  const removed = [...removePins(bpffs), ...removeRunFiles(runDir)];
+  const out = createOutput();
+  await writeLines(out, removed.length > 0 ? removed : ['nothing to remove']);
+}
+
+/** Keeps an agent from starting meanwhile. Throws E_LOCKED while one runs. */
+function lockAgainstAgent(runDir: string): Disposable {
+  if (!existsSync(runDir)) return { [Symbol.dispose]() {} };
+  const lock = lockFile(join(runDir, 'agent.lock'));
+  if (lock) return lock;
+  throw new SekishoError('E_LOCKED', 'an agent is running', {
+    hint: 'stop it first: systemctl stop sekisho',
+  });
+}
+
+/** Removes what the project pins and nothing else: the directory may be shared. */
+function removePins(bpffs: string): string[] {
+  if (!existsSync(bpffs)) return [];
+  if (!isBpffs(bpffs)) {
+    throw new SekishoError('E_NO_BPFFS', `${bpffs} is not on a BPF file system`, {
+      hint: 'check state.bpffs in the configuration',
+    });
+  }
+  const links = join(bpffs, 'links');
+  const removed = pinsIn(links).map((path) => detachLink(path));
+  for (const family of FAMILIES) {
+    for (const path of pinsIn(join(bpffs, family)))
+      if (unpin(path)) removed.push(`unpinned ${path}`);
+  }
+  const node = join(bpffs, 'node');
+  if (existsSync(node) && unpin(node)) removed.push(`unpinned ${node}`);
+  for (const directory of [links, ...FAMILIES.map((family) => join(bpffs, family)), bpffs]) {
+    if (removeIfEmpty(directory)) removed.push(`removed ${directory}`);
+  }
+  return removed;
+}
+
+function detachLink(path: string): string {
+  using link = openPinnedLink(path);
+  const isAttached = link !== undefined && link.ifindex !== 0;
+  if (isAttached) link.detach();
+  unpin(path);
+  return `${isAttached ? 'detached' : 'unpinned'} ${path}`;
+}
+
+function removeRunFiles(runDir: string): string[] {
+  const removed: string[] = [];
+  for (const name of ['agent.sock', 'agent.lock']) {
+    const path = join(runDir, name);
+    if (!existsSync(path)) continue;
+    unlinkSync(path);
+    removed.push(`removed ${path}`);
+  }
+  return removed;
+}
+
+function pinsIn(directory: string): string[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory).map((name) => join(directory, name));
+}
+
+/** A directory that something else uses, or a mount point, stays. */
+function removeIfEmpty(directory: string): boolean {
+  try {
+    rmdirSync(directory);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,47 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import { SekishoError } from '../lib/errors.ts';
+import { FAMILIES } from '../lib/ip.ts';
+
+/** Options that stand on the program itself, before or after the subcommand. */
+export interface GlobalOptions {
+  config?: string;
+  verbose?: boolean;
+}
+
+/** The option of every listing. */
+export interface OutputOptions {
+  output?: 'json';
+}
+
+/** The configuration that `--config` names. Throws ConfigError. */
+export function configOf(command: Command): Config {
+  return loadConfig(command.optsWithGlobals<GlobalOptions>().config);
+}
+
+/** Where the pinned maps are. Throws E_NO_MAPS when nothing was ever pinned there. */
+export function pinsOf(command: Command): string {
+  const { bpffs } = configOf(command).state;
+  requirePins(bpffs);
+  return bpffs;
+}
+
+/** Throws E_NO_MAPS unless the tables of a family are pinned under `bpffs`. */
+export function requirePins(bpffs: string): void {
+  if (FAMILIES.some((family) => isVisible(join(bpffs, family, 'ct_tcp')))) return;
+  throw new SekishoError('E_NO_MAPS', `no maps are pinned under ${bpffs}`, {
+    hint: 'start the agent once, or name its configuration with --config',
+  });
+}
+
+export function addOutputOption(command: Command): Command {
+  return command.addOption(new Option('-o, --output <format>', 'output format').choices(['json']));
+}
+
+function isVisible(path: string): boolean {
+  return existsSync(path);
+}

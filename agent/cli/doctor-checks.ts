@@ -1,0 +1,145 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { objectPath } from '../engine/objects.ts';
+import type { Capabilities } from '../kernel/capabilities.ts';
+import { probeCapabilities } from '../kernel/capabilities.ts';
+import { isBpffs } from '../kernel/fs.ts';
+
+/** One thing that a machine has or lacks. */
+export interface Check {
+  name: string;
+  ok: boolean;
+  /** Without it nothing works. */
+  required: boolean;
+  /** What was found. */
+  detail: string;
+  /** What to do when it is not ok. */
+  fix: string;
+}
+
+type Feature = Exclude<keyof Capabilities, 'possibleCpus' | 'hz'>;
+
+const FEATURES: readonly [Feature, name: string, required: boolean, fix: string][] = [
+  ['bpfPrivilege', 'CAP_BPF', true, 'run as root'],
+  ['netAdminPrivilege', 'CAP_NET_ADMIN', true, 'run as root'],
+  ['btf', 'kernel BTF', false, 'use a kernel built with CONFIG_DEBUG_INFO_BTF'],
+  ['tcx', 'TCX links', true, 'use a kernel from 6.6'],
+  ['syscallPrograms', 'SYSCALL programs', true, 'use a kernel from 5.14'],
+  ['mmapableArrays', 'mmapable arrays', true, 'use a kernel from 5.5'],
+  ['jiffies64', 'bpf_jiffies64', true, 'use a kernel from 5.6'],
+  ['redirectPeer', 'bpf_redirect_peer', true, 'use a kernel from 5.10'],
+  ['redirectNeigh', 'bpf_redirect_neigh', true, 'use a kernel from 5.10'],
+  ['socketLookup', 'bpf_skc_lookup_tcp', true, 'use a kernel from 5.2'],
+  ['batch', 'map batch operations', false, 'use a kernel from 5.6; listings are slower without'],
+  ['fibSkipNeigh', 'FIB lookup without neighbour', false, 'use a kernel from 6.3'],
+  ['csumIpv6', 'IPv6 checksum flag', false, 'use a kernel from 6.16'],
+];
+
+/** Looks at everything the agent needs. `bpffsOf` gives the pin directory and may throw. */
+export async function checkMachine(bpffsOf: () => string): Promise<Check[]> {
+  return [
+    nodeVersion(),
+    ...kernelChecks(),
+    ...pinDirectory(bpffsOf),
+    builtObjects(),
+    tool('ip', true, 'install iproute2'),
+    tool('clang', false, 'install clang; only make build needs it'),
+    tool('bpftool', false, 'install bpftool; only to look at maps and programs by hand'),
+    forwarding('IPv4 forwarding', 'net/ipv4/ip_forward'),
+    forwarding('IPv6 forwarding', 'net/ipv6/conf/all/forwarding'),
+  ];
+}
+
+function nodeVersion(): Check {
+  const version = process.versions.node;
+  const ok = Number.parseInt(version, 10) >= 24;
+  return { name: 'Node.js', ok, required: true, detail: version, fix: 'run make setup' };
+}
+
+/** Without libbpf nothing about the kernel can be told. */
+function kernelChecks(): Check[] {
+  const library = { name: 'libbpf', required: true, fix: 'install libbpf1 (libbpf.so.1)' };
+  try {
+    const found = probeCapabilities();
+    const features = FEATURES.map(([key, name, required, fix]) => ({
+      name,
+      ok: found[key],
+      required,
+      detail: found[key] ? 'yes' : 'no',
+      fix,
+    }));
+    return [{ ...library, ok: true, detail: 'loaded' }, ...features];
+  } catch (error) {
+    return [{ ...library, ok: false, detail: messageOf(error) }];
+  }
+}
+
+function pinDirectory(bpffsOf: () => string): Check[] {
+  try {
+    const directory = bpffsOf();
+    const mounted = isBpffs(nearestExisting(directory));
+    const detail = `${directory} is ${mounted ? '' : 'not '}on a BPF file system`;
+    const fix = 'mount -t bpf bpf /sys/fs/bpf';
+    return [
+      { name: 'configuration', ok: true, required: true, detail: 'valid', fix: '' },
+      { name: 'BPF file system', ok: mounted, required: true, detail, fix },
+    ];
+  } catch (error) {
+    const fix = 'sekisho config check lists every problem';
+    return [{ name: 'configuration', ok: false, required: true, detail: messageOf(error), fix }];
+  }
+}
+
+function builtObjects(): Check {
+  const names = ['ipv4', 'ipv6'].flatMap((family) => [`${family}.bpf.o`, `${family}-reap.bpf.o`]);
+  const missing = names.filter((name) => !isBuilt(name));
+  return {
+    name: 'BPF objects',
+    ok: missing.length === 0,
+    required: true,
+    detail: missing.length === 0 ? 'built' : `missing: ${missing.join(', ')}`,
+    fix: 'run make build',
+  };
+}
+
+function isBuilt(name: string): boolean {
+  try {
+    return existsSync(objectPath(name));
+  } catch {
+    return false;
+  }
+}
+
+function tool(name: string, required: boolean, fix: string): Check {
+  const places = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  const found = places.map((place) => join(place, name)).find((path) => existsSync(path));
+  return { name, ok: found !== undefined, required, detail: found ?? 'not found', fix };
+}
+
+function forwarding(name: string, setting: string): Check {
+  const key = setting.replaceAll('/', '.');
+  const value = readSetting(`/proc/sys/${setting}`);
+  return {
+    name,
+    ok: value === '1',
+    required: false,
+    detail: `${key} = ${value}`,
+    fix: `sysctl -w ${key}=1`,
+  };
+}
+
+function readSetting(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return 'unknown';
+  }
+}
+
+function nearestExisting(path: string): string {
+  return existsSync(path) || path === '/' ? path : nearestExisting(dirname(path));
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

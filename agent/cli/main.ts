@@ -1,0 +1,22 @@
+import { CommanderError } from 'commander';
+import { formatError, SekishoError } from '../lib/errors.ts';
+import { ReaderGone } from './output.ts';
+import { createProgram } from './program.ts';
+
+const EXIT_FAILURE = 1;
+const EXIT_USAGE = 2;
+const args = process.argv.slice(2);
+
+try {
+  const program = await createProgram(args);
+  await program.parseAsync(args, { from: 'user' });
+} catch (error) {
+  process.exitCode = exitCodeFor(error);
+}
+
+function exitCodeFor(error: unknown): number {
+  if (error instanceof ReaderGone) return 0;
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
+  process.stderr.write(`${formatError(error, { verbose: args.includes('--verbose') })}\n`);
+  return error instanceof SekishoError && error.code === 'E_USAGE' ? EXIT_USAGE : EXIT_FAILURE;
+}

@@ -1,0 +1,79 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { BpfMap } from '../kernel/map.ts';
+import { openPinnedMap } from '../kernel/map.ts';
+import type { Family } from '../lib/ip.ts';
+import { FAMILIES } from '../lib/ip.ts';
+import type { Counters } from '../tables/counters.ts';
+import { readCounters } from '../tables/counters.ts';
+
+const TABLES = ['ct_tcp', 'ct_any', 'snat'] as const;
+type Table = (typeof TABLES)[number];
+
+export interface MapStats {
+  /** Path of the pin below `state.bpffs`, e.g. `ipv4/ct_tcp`. */
+  name: string;
+  type: string;
+  entries: number;
+  capacity: number;
+  /** Entries in percent of the capacity; null where every element always exists. */
+  pressure: number | null;
+  /** Bytes of kernel memory. */
+  memory: number;
+  /** Entries that the datapath ever created; null where nobody counts. */
+  created: number | null;
+  /** Of those, how many left without being deleted. */
+  evicted: number | null;
+}
+
+/** Figures of every pinned map; entries are counted by walking. */
+export async function readMapStats(bpffs: string): Promise<MapStats[]> {
+  const stats: MapStats[] = [];
+  for (const family of FAMILIES) stats.push(...(await familyStats(bpffs, family)));
+  using node = openPinnedMap(join(bpffs, 'node'));
+  if (node) stats.push(await statsOf('node', node));
+  return stats;
+}
+
+/** Entries that vanished: created and neither deleted nor there. Counters may lag a little. */
+export function evictions(created: number, deleted: number, alive: number): number {
+  return Math.max(0, created - deleted - alive);
+}
+
+async function familyStats(bpffs: string, family: Family): Promise<MapStats[]> {
+  const directory = join(bpffs, family);
+  if (!existsSync(directory)) return [];
+  const counters = familyCounters(directory);
+  const stats: MapStats[] = [];
+  for (const pin of readdirSync(directory).sort()) {
+    using map = openPinnedMap(join(directory, pin));
+    if (map) stats.push(await statsOf(`${family}/${pin}`, map, counters));
+  }
+  return stats;
+}
+
+function familyCounters(directory: string): Counters | undefined {
+  using map = openPinnedMap(join(directory, 'counters'));
+  return map && readCounters(map);
+}
+
+async function statsOf(name: string, map: BpfMap, counters?: Counters): Promise<MapStats> {
+  const isArray = map.type.includes('array');
+  const entries = isArray ? map.maxEntries : await map.count();
+  const table = TABLES.find((known) => name.endsWith(`/${known}`));
+  return {
+    name,
+    type: map.type,
+    entries,
+    capacity: map.maxEntries,
+    pressure: isArray ? null : Math.round((10_000 * entries) / map.maxEntries) / 100,
+    memory: map.memory(),
+    ...turnover(counters, table, entries),
+  };
+}
+
+function turnover(counters: Counters | undefined, table: Table | undefined, alive: number) {
+  if (!counters || !table) return { created: null, evicted: null };
+  const created = Number(counters.created[table]);
+  return { created, evicted: evictions(created, Number(counters.deleted[table]), alive) };
+}

@@ -1,0 +1,59 @@
+import type { NatEntry } from '../abi/generated.ts';
+import { formatAddress, formatEndpoint } from '../lib/ip.ts';
+import { protocolName } from './names.ts';
+import type { Row } from './rows.ts';
+
+const KIND_IN = 1;
+const ECHO_PROTOCOLS: ReadonlySet<number> = new Set([1, 58]);
+const ECHO_IDENTIFIERS = 65_536;
+
+/** How many ports one egress address has, by its text. */
+export type PortRanges = (egress: string) => number;
+
+export interface PortUse {
+  protocol: string;
+  /** Address that the flows leave from. */
+  egress: string;
+  /** Address and port that they go to. */
+  remote: string;
+  /** Ports (ICMP: identifiers) that are taken. */
+  used: number;
+  /** Ports that there are. */
+  capacity: number;
+  percent: number;
+}
+
+/**
+ * Ports in use towards each (protocol, egress address, remote address and port), the fullest
+ * first. Every live reverse entry holds one port; `now` tells which of them have expired.
+ */
+export async function countPorts(
+  rows: AsyncIterable<Row<NatEntry>>,
+  capacityOf: PortRanges,
+  now: number | undefined,
+): Promise<PortUse[]> {
+  const groups = new Map<string, PortUse>();
+  for await (const { tuple, entry } of rows) {
+    const { proto, saddr, sport, daddr, kind } = tuple;
+    if (kind !== KIND_IN || isOver(entry, now)) continue;
+    const egress = formatAddress(daddr);
+    const remote = formatEndpoint(saddr, sport);
+    const key = `${proto} ${egress} ${remote}`;
+    const known = groups.get(key);
+    if (known) {
+      known.used++;
+      continue;
+    }
+    const capacity = ECHO_PROTOCOLS.has(proto) ? ECHO_IDENTIFIERS : capacityOf(egress);
+    const protocol = protocolName(proto);
+    groups.set(key, { protocol, egress, remote, used: 1, capacity, percent: 0 });
+  }
+  const uses = [...groups.values()];
+  for (const use of uses) use.percent = (100 * use.used) / use.capacity;
+  return uses.sort((a, b) => b.percent - a.percent || b.used - a.used);
+}
+
+/** An entry whose time is 0 is being taken over by another flow: its port is in use. */
+function isOver({ expires }: NatEntry, now: number | undefined): boolean {
+  return now !== undefined && expires !== 0 && expires <= now;
+}

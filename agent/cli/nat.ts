@@ -1,0 +1,107 @@
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { SekishoError } from '../lib/errors.ts';
+import { listNat } from '../tables/snat.ts';
+import type { OutputOptions } from './context.ts';
+import { addOutputOption, configOf, pinsOf, requirePins } from './context.ts';
+import type { FilterOptions } from './filter.ts';
+import { addFilterOptions, compileFilter } from './filter.ts';
+import { flushedLine, flushTable } from './flush.ts';
+import { formatNat, natJson } from './nat-format.ts';
+import { otherHalf } from './nat-pair.ts';
+import { countPorts } from './nat-ports.ts';
+import { portRanges } from './nat-ranges.ts';
+import { attemptLines, sumAttempts } from './nat-retries.ts';
+import { createOutput, writeJson, writeJsonArray, writeLines } from './output.ts';
+import { clockOf, mapped, matching, natRows, pinnedFamilies } from './rows.ts';
+import { formatTable } from './text-table.ts';
+
+export function register(program: Command): void {
+  const nat = program.command('nat').description('source NAT table and its ports');
+  addOutputOption(addFilterOptions(nat.command('list')))
+    .description('print the entries')
+    .action(list);
+  addFilterOptions(nat.command('flush'))
+    .description('delete entries, both halves of a pair')
+    .action(flush);
+  addOutputOption(addFilterOptions(nat.command('ports')))
+    .description('ports in use towards each destination, the fullest first')
+    .option('--top <count>', 'print that many lines')
+    .action(ports);
+  addOutputOption(nat.command('retries'))
+    .description('how many attempts the allocation of a port took')
+    .action(retries);
+}
+
+async function list(options: FilterOptions & OutputOptions, command: Command): Promise<void> {
+  const filter = compileFilter(options);
+  const bpffs = pinsOf(command);
+  const now = clockOf(bpffs);
+  const rows = natRows(bpffs, filter);
+  const out = createOutput();
+  if (options.output === 'json') {
+    await writeJsonArray(
+      out,
+      mapped(rows, ({ tuple, entry }) => natJson(tuple, entry, now)),
+    );
+  } else {
+    await writeLines(
+      out,
+      mapped(rows, ({ tuple, entry }) => formatNat(tuple, entry, now)),
+    );
+  }
+}
+
+async function flush(options: FilterOptions, command: Command): Promise<void> {
+  const filter = compileFilter(options);
+  const bpffs = pinsOf(command);
+  const out = createOutput();
+  for (const family of pinnedFamilies(bpffs, filter)) {
+    const rows = matching(listNat(bpffs, family), filter);
+    const pairs = mapped(rows, ({ tuple, entry }) => [tuple, otherHalf(tuple, entry)]);
+    const { deleted } = await flushTable(bpffs, family, 'snat', pairs);
+    await writeLines(out, [flushedLine(deleted, join(bpffs, family, 'snat'))]);
+  }
+}
+
+async function ports(
+  options: FilterOptions & OutputOptions & { top?: string },
+  command: Command,
+): Promise<void> {
+  const top = topOf(options.top);
+  const filter = compileFilter(options);
+  const { state, masquerade } = configOf(command);
+  requirePins(state.bpffs);
+  const ranges = portRanges(state.bpffs, masquerade.ports);
+  const rows = natRows(state.bpffs, filter);
+  const used = await countPorts(rows, ranges, clockOf(state.bpffs));
+  const shown = used.slice(0, top);
+  const out = createOutput();
+  if (options.output === 'json') {
+    await writeJsonArray(out, shown);
+    return;
+  }
+  const cells = shown.map((row) => [
+    row.protocol,
+    row.egress,
+    row.remote,
+    row.used,
+    row.capacity,
+    `${row.percent.toFixed(1)}%`,
+  ]);
+  const heading = ['PROTOCOL', 'EGRESS', 'REMOTE', 'PORTS', 'RANGE', 'USED'];
+  await writeLines(out, formatTable(heading, cells));
+}
+
+async function retries(options: OutputOptions, command: Command): Promise<void> {
+  const attempts = sumAttempts(pinsOf(command));
+  const out = createOutput();
+  if (options.output === 'json') await writeJson(out, attempts);
+  else await writeLines(out, attemptLines(attempts));
+}
+
+function topOf(text: string | undefined): number {
+  if (text === undefined) return Number.POSITIVE_INFINITY;
+  if (/^[1-9]\d*$/.test(text)) return Number(text);
+  throw new SekishoError('E_USAGE', `--top takes a number from 1, not "${text}"`);
+}

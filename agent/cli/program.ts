@@ -1,0 +1,47 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { GROUPS } from './groups.ts';
+
+/**
+ * The command line for `args`. Only the group that `args` name is loaded: a listing must not
+ * wait for the daemon's modules.
+ */
+export async function createProgram(args: readonly string[]): Promise<Command> {
+  const program = new Command('sekisho')
+    .description('eBPF connection tracking and NAT for Linux nodes')
+    .version(version(), '-V, --version', 'print the version')
+    .option('--config <file>', 'configuration file (default: /etc/sekisho/config.yaml)')
+    .option('--verbose', 'explain errors in full')
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      outputError: (text, write) => write(text.replace(/^error: /, 'sekisho: ')),
+    })
+    .exitOverride();
+  const wanted = groupIn(args);
+  for (const group of GROUPS) {
+    if (group.name === wanted) (await group.load()).register(program);
+    else program.command(group.name).description(group.summary);
+  }
+  return program;
+}
+
+/** The first word that is neither an option, nor its value, nor `help`. */
+function groupIn(args: readonly string[]): string | undefined {
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i] ?? '';
+    if (arg === '--config') i++;
+    else if (!arg.startsWith('-') && arg !== 'help') return arg;
+  }
+  return undefined;
+}
+
+/** Sources and build differ in depth: the nearest package.json above is the project's. */
+function version(): string {
+  for (const up of ['../../', '../../../']) {
+    try {
+      const text = readFileSync(new URL(`${up}package.json`, import.meta.url), 'utf8');
+      return String(JSON.parse(text).version);
+    } catch {}
+  }
+  return 'unknown';
+}
