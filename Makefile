@@ -72,12 +72,12 @@ lint:
 types:
 	$(Q)node_modules/.bin/tsc --noEmit -p tsconfig.json
 
-headers: $(foreach f,$(FAMILIES),$(addprefix build/headers/$(f)/,$(BPF_HEADERS)))
+headers: $(foreach f,$(FAMILIES),$(addprefix build/headers/$(f)/,$(filter-out bpf/family/%,$(BPF_HEADERS))))
 
 build/headers/%: $(BPF_HEADERS)
 	$(Q)mkdir -p $(dir $@)
-	$(Q)$(CLANG) $(BPF_FLAGS) -Wno-unused-function -include bpf/family/$(firstword $(subst /, ,$*)).h \
-	  -x c -c $(patsubst $(firstword $(subst /, ,$*))/%,%,$*) -o $@
+	$(Q)echo '#include "$(patsubst $(firstword $(subst /, ,$*))/%,%,$*)"' | $(CLANG) $(BPF_FLAGS) -I. \
+	  -Wno-unused-function -include bpf/family/$(firstword $(subst /, ,$*)).h -x c -c - -o $@
 
 abi-current: $(ABI_OBJECTS)
 	$(Q)$(NODE) scripts/generate-abi.ts --check
