@@ -117,31 +117,38 @@ async function lookupOnce(
 }
 
 /**
- * For kernels and map types without batches. Starts over at a key that vanished under it, and
- * may then show entries twice.
+ * For kernels and map types without batches. A deletion under the walk makes it start over;
+ * entries may then be seen twice.
  */
 export async function* walkByKey(
   map: BpfMap,
   size: number,
 ): AsyncGenerator<Batch, void, undefined> {
   const buffers = allocate(map, size);
-  let key: Uint8Array | null = null;
   let count = 0;
-  for (;;) {
-    const next = new Uint8Array(map.keySize);
-    const rc = libbpf().bpf_map_get_next_key(map[HANDLE].fd, key, next);
-    if (rc === -ENOENT) break;
-    check(rc, () => `walk ${map.name}`);
-    key = next;
-    const value = buffers.values.subarray(count * map.valueStride, (count + 1) * map.valueStride);
-    if (!map.lookupInto(key, value)) continue;
+  for (const [key, value] of eachElement(map)) {
     buffers.keys.set(key, count * map.keySize);
-    if (++count < buffers.capacity) continue;
+    buffers.values.set(value, count * map.valueStride);
+    if (++count < size) continue;
     yield batchOf(map, buffers, count);
     count = 0;
     await nextTurn();
   }
   if (count > 0) yield batchOf(map, buffers, count);
+}
+
+/** Key by key, each a copy. A deletion under the walk makes it start over. */
+export function* eachElement(map: BpfMap): Generator<[key: Uint8Array, value: Uint8Array]> {
+  let key: Uint8Array | null = null;
+  for (;;) {
+    const next: Uint8Array = new Uint8Array(map.keySize);
+    const rc = libbpf().bpf_map_get_next_key(map[HANDLE].fd, key, next);
+    if (rc === -ENOENT) return;
+    check(rc, () => `walk ${map.name}`);
+    key = next;
+    const value = map.lookup(key);
+    if (value) yield [key, value];
+  }
 }
 
 function deleteByKey(map: BpfMap, keys: Uint8Array, count: number): number {

@@ -5,6 +5,7 @@ import { HANDLE, Handle, Owned, openPinned, readInfo, readName } from './handle.
 import {
   type Batch,
   deleteElements,
+  eachElement,
   insertElements,
   updateElements,
   walkElements,
@@ -114,6 +115,18 @@ export class BpfMap extends Owned {
    */
   lookupBatch(size = 4096): AsyncGenerator<Batch, void, undefined> {
     return walkElements(this, size);
+  }
+
+  /**
+   * All entries of a small map at once, each key once. Two system calls an entry, and blocks
+   * the event loop: `lookupBatch` is for large ones.
+   */
+  readAll(): Array<[key: Uint8Array, value: Uint8Array]> {
+    const found = new Map<string, [Uint8Array, Uint8Array]>();
+    for (const [key, value] of eachElement(this)) {
+      found.set(Buffer.from(key).toString('latin1'), [key, value]);
+    }
+    return [...found.values()];
   }
 
   /** Writes `count` keys and values that lie back to back. */

@@ -1,0 +1,40 @@
+import { join } from 'node:path';
+import type { Layout } from '../abi/layout.ts';
+import { type BpfMap, openPinnedMap } from '../kernel/map.ts';
+import { SekishoError } from '../lib/errors.ts';
+import type { Family } from '../lib/ip.ts';
+
+/** Sizes a pinned map must have to be read with a layout; 4 for a plain index. */
+export interface RowLayout {
+  key: Layout | 4;
+  value: Layout;
+}
+
+/**
+ * Opens the map pinned at `<bpffs>/<family>/<name>`. Throws E_NO_MAPS when there is none and
+ * E_LAYOUT when its keys or values have other sizes than the layouts.
+ */
+export function openFamilyMap(
+  bpffs: string,
+  family: Family,
+  name: string,
+  layout: RowLayout,
+): BpfMap {
+  return openWithLayout(join(bpffs, family, name), layout);
+}
+
+/** Like `openFamilyMap`, for any path. */
+export function openWithLayout(path: string, { key, value }: RowLayout): BpfMap {
+  const map = openPinnedMap(path);
+  if (!map) {
+    throw new SekishoError('E_NO_MAPS', `no map is pinned at ${path}`, {
+      hint: 'start the agent once',
+    });
+  }
+  const keySize = key === 4 ? 4 : key.size;
+  if (map.keySize === keySize && map.valueSize === value.size) return map;
+  map.close();
+  throw new SekishoError('E_LAYOUT', `${path} has a layout this version does not know`, {
+    hint: 'sekisho cleanup discards it together with all connections',
+  });
+}

@@ -1,0 +1,40 @@
+import { decode, encode } from '../abi/codec.ts';
+import { layouts } from '../abi/generated.ts';
+import type { BpfMap } from '../kernel/map.ts';
+import type { Family, Prefix } from '../lib/ip.ts';
+import { openFamilyMap } from './open.ts';
+
+export interface PrefixRow {
+  prefix: Prefix;
+  identity: number;
+  /** enum prefix_flag */
+  flags: number;
+}
+
+/** The pinned prefixes. Throws E_NO_MAPS, E_LAYOUT. */
+export function listPrefixes(bpffs: string, family: Family): PrefixRow[] {
+  const { prefix_key: key, prefix: value } = layouts[family];
+  using map = openFamilyMap(bpffs, family, 'prefixes', { key, value });
+  return readPrefixes(map, family);
+}
+
+export function readPrefixes(map: BpfMap, family: Family): PrefixRow[] {
+  const { prefix_key, prefix } = layouts[family];
+  return map.readAll().map(([key, value]) => {
+    const { addr, prefixlen } = decode(prefix_key, key);
+    return { prefix: { family, bytes: addr, length: prefixlen }, ...decode(prefix, value) };
+  });
+}
+
+export function setPrefix(map: BpfMap, { prefix, identity, flags }: PrefixRow): void {
+  map.update(prefixKey(prefix), encode(layouts[prefix.family].prefix, { identity, flags }));
+}
+
+/** False when there was none. */
+export function deletePrefix(map: BpfMap, prefix: Prefix): boolean {
+  return map.delete(prefixKey(prefix));
+}
+
+function prefixKey({ family, bytes, length }: Prefix): Uint8Array {
+  return encode(layouts[family].prefix_key, { prefixlen: length, addr: bytes });
+}
