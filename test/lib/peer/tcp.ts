@@ -70,15 +70,22 @@ export const tcp = {
     );
   },
 
-  /** Says a line and waits until it comes back. */
+  /** Says a line and waits until it comes back; skips what the other side says of itself. */
   async exchange({ tag, text = 'ping', timeout = 3000 }: Line) {
     await exchange(tag, text, timeout);
   },
 
-  /** The same on all conversations of a prefix at once. */
-  exchangeMany({ prefix, text = 'ping', timeout = 3000 }: Omit<Line, 'tag'> & { prefix: string }) {
-    const tags = [...conversations.keys()].filter((tag) => tag.startsWith(prefix));
-    return census(tags.length, (i) => exchange(tags[i] ?? '', text, timeout), tags.length);
+  /** The same on all conversations of a prefix, `atOnce` of them at a time. */
+  exchangeMany({ prefix, text = 'ping', timeout = 3000, atOnce = 64 }: Group) {
+    const tags = tagged(prefix);
+    return census(tags.length, (i) => exchange(tags[i] ?? '', text, timeout), atOnce);
+  },
+
+  /** Says a line on every conversation of a prefix that is not over. */
+  sayMany({ prefix, text = 'hello' }: Group) {
+    for (const { socket, inbox } of tagged(prefix).map(find)) {
+      if (inbox.closed === undefined) socket.write(`${text}\n`);
+    }
   },
 
   say({ tag, text = 'ping' }: Line) {
@@ -112,6 +119,13 @@ export const tcp = {
     conversations.delete(tag);
   },
 };
+
+export interface Group {
+  prefix: string;
+  text?: string;
+  timeout?: number;
+  atOnce?: number;
+}
 
 export interface Line {
   tag: string;
@@ -165,8 +179,8 @@ async function exchange(tag: string, text: string, timeout: number): Promise<voi
   const { socket, inbox } = find(tag);
   if (inbox.closed !== undefined) throw new Error(inbox.closed);
   socket.write(`${text}\n`);
-  const answer = await inbox.take(timeout);
-  if (answer !== text) throw new Error(`said ${text}, heard ${answer}`);
+  const deadline = performance.now() + timeout;
+  while ((await inbox.take(deadline - performance.now())) !== text);
 }
 
 async function census(
@@ -189,6 +203,10 @@ async function census(
   };
   await Promise.all(Array.from({ length: Math.min(atOnce, count) }, worker));
   return result;
+}
+
+function tagged(prefix: string): string[] {
+  return [...conversations.keys()].filter((tag) => tag.startsWith(prefix));
 }
 
 function find(tag: string): Conversation {

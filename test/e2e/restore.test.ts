@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Restored, readDrops, readRestored } from '../lib/counts.ts';
+import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
+import { KIND } from '../lib/tables.ts';
+import { FAMILIES, type Family } from '../lib/topology.ts';
+import { until } from '../lib/wait.ts';
+import { type Flow, openTables, type RecordName, type Tables, trackFlow } from './flow.ts';
+
+/** A row of the restore matrix: what is lost, who speaks next, what brings it back. */
+interface Row {
+  lost: RecordName[];
+  next: 'client' | 'server';
+  /** Counters that move; none where the packet cannot be mapped and the host's answer is held. */
+  counted: ('forward' | 'reverse' | 'adopted')[];
+  heldBack?: true;
+}
+
+const ROWS: Row[] = [
+  { lost: ['reverse'], next: 'client', counted: ['reverse'] },
+  { lost: ['reverse'], next: 'server', counted: ['reverse'], heldBack: true },
+  { lost: ['forward'], next: 'server', counted: ['forward'] },
+  { lost: ['forward'], next: 'client', counted: ['adopted'] },
+  { lost: ['forward', 'reverse'], next: 'client', counted: ['forward', 'reverse'] },
+  { lost: ['forward', 'reverse'], next: 'server', counted: ['forward', 'reverse'], heldBack: true },
+  { lost: ['ct'], next: 'client', counted: [] },
+  { lost: ['ct'], next: 'server', counted: [] },
+  { lost: ['ct', 'forward'], next: 'client', counted: ['adopted'] },
+  { lost: ['ct', 'forward'], next: 'server', counted: ['forward'] },
+  { lost: ['ct', 'reverse'], next: 'client', counted: ['reverse'] },
+  { lost: ['ct', 'reverse'], next: 'server', counted: ['reverse'], heldBack: true },
+  { lost: ['ct', 'forward', 'reverse'], next: 'client', counted: [] },
+  { lost: ['ct', 'forward', 'reverse'], next: 'server', counted: [], heldBack: true },
+];
+
+/** How the flow came by its port. */
+const PORTS = ['kept', 'outside the range', 'held by another pod'] as const;
+type Port = (typeof PORTS)[number];
+
+const SERVER_PORT = 7000;
+/** A record is looked at again when a packet comes in a new second. */
+const PATIENCE = 6000;
+
+let lastPort = 0;
+
+test('a connection survives the loss of its records', async (t) => {
+  await using scene = await managedScene({ pods: 2 });
+  for (const family of FAMILIES) {
+    const host = nth(scene.topo.worldAddresses)[family];
+    await scene.world.listen({ host, port: SERVER_PORT });
+    await scene.world.udpListen({ host, port: SERVER_PORT });
+    using tables = openTables(scene, family);
+    for (const port of PORTS) {
+      for (const row of ROWS) {
+        const name = `${family}, port ${port}: ${row.lost.join(' and ')} lost, ${row.next} speaks`;
+        await t.test(`TCP, ${name}`, () => checkTcp(scene, tables, family, port, row));
+        await t.test(`UDP, ${name}`, () => checkUdp(scene, tables, family, port, row));
+      }
+    }
+  }
+});
+
+async function checkTcp(
+  scene: ManagedScene,
+  tables: Tables,
+  family: Family,
+  port: Port,
+  row: Row,
+): Promise<void> {
+  const client = nth(scene.pods);
+  const flow = await openTcp(scene, tables, family, port);
+  const { tag } = flow;
+  const before = readRestored(nth(scene.topo.nodes), family);
+  flow.lose(row.lost);
+  if (row.next === 'server') {
+    const held = readDrops(nth(scene.topo.nodes), family, 'half_lost');
+    await scene.world.say({ tag, text: 'server' });
+    if (row.heldBack) {
+      const isHeld = () => readDrops(nth(scene.topo.nodes), family, 'half_lost') > held;
+      await until("the host's reset to be held back", isHeld);
+      await client.say({ tag, text: 'client' });
+    }
+    assert.equal(await client.hear({ tag, timeout: PATIENCE }), 'server');
+  }
+  await client.exchange({ tag, text: 'after', timeout: PATIENCE });
+  await settle(flow, () => client.exchange({ tag, timeout: PATIENCE }));
+  assertCounted(scene, family, row, before);
+  const { remotePort } = await scene.world.endpoints({ tag });
+  assert.equal(remotePort, flow.translation.port);
+  await client.reset({ tag });
+}
+
+async function checkUdp(
+  scene: ManagedScene,
+  tables: Tables,
+  family: Family,
+  port: Port,
+  row: Row,
+): Promise<void> {
+  const client = nth(scene.pods);
+  const flow = await openUdp(scene, tables, family, port);
+  const { tag } = flow;
+  const before = readRestored(nth(scene.topo.nodes), family);
+  flow.lose(row.lost);
+  if (row.next === 'server') {
+    const held = readDrops(nth(scene.topo.nodes), family, 'half_lost');
+    await scene.world.udpSay({ tag, text: 'server' });
+    if (row.heldBack) {
+      const isHeld = () => readDrops(nth(scene.topo.nodes), family, 'half_lost') > held;
+      await until("the host's port unreachable to be held back", isHeld);
+    } else assert.equal(await client.udpHear({ tag, timeout: PATIENCE }), 'server');
+  }
+  const again = () => client.udpExchange({ tag, text: 'after', attempts: 3, timeout: 1200 });
+  await again();
+  await settle(flow, again);
+  assertCounted(scene, family, row, before);
+  const { remotePort } = await scene.world.udpEndpoints({ tag });
+  assert.equal(remotePort, flow.translation.port);
+  await client.udpClose({ tag });
+}
+
+/** Speaks on until the flow's records are complete, and says what is wrong if they never are. */
+async function settle(flow: Flow, speak: () => Promise<unknown>): Promise<void> {
+  const complete = () => flow.has('forward') && flow.has('reverse') && flow.has('ct');
+  await until(
+    'complete records',
+    async () => {
+      await speak();
+      return complete();
+    },
+    { timeout: PATIENCE, every: 200 },
+  ).catch(() => {});
+  flow.assertComplete();
+}
+
+function assertCounted(
+  scene: ManagedScene,
+  family: Family,
+  { counted }: Row,
+  before: Restored,
+): void {
+  const after = readRestored(nth(scene.topo.nodes), family);
+  for (const half of counted) assert.ok(after[half] > before[half], `${half} was not counted`);
+}
+
+async function openTcp(scene: ManagedScene, tables: Tables, family: Family, port: Port) {
+  const { localPort, tag } = nextFlow(port);
+  const host = nth(scene.topo.worldAddresses)[family];
+  const target = { host, port: SERVER_PORT, localPort };
+  if (port === 'held by another pod')
+    await nth(scene.pods, 1).connect({ tag: `${tag}x`, ...target });
+  await nth(scene.pods).connect({ tag, ...target });
+  return checkPort(trackFlow(tables, tag, keyOf(scene, family, localPort, 6)), port);
+}
+
+async function openUdp(scene: ManagedScene, tables: Tables, family: Family, port: Port) {
+  const { localPort, tag } = nextFlow(port);
+  const host = nth(scene.topo.worldAddresses)[family];
+  const target = { host, port: SERVER_PORT, localPort };
+  if (port === 'held by another pod') {
+    await nth(scene.pods, 1).udpOpen({ tag: `${tag}x`, ...target });
+    await nth(scene.pods, 1).udpExchange({ tag: `${tag}x` });
+  }
+  await nth(scene.pods).udpOpen({ tag, ...target });
+  await nth(scene.pods).udpExchange({ tag });
+  return checkPort(trackFlow(tables, tag, keyOf(scene, family, localPort, 17)), port);
+}
+
+function nextFlow(port: Port) {
+  lastPort++;
+  const localPort = (port === 'outside the range' ? 10_000 : 40_000) + lastPort;
+  return { localPort, tag: `flow${lastPort}` };
+}
+
+function keyOf({ topo }: ManagedScene, family: Family, sport: number, protocol: number) {
+  return {
+    src: nth(topo.pods).addresses[family],
+    dst: nth(topo.worldAddresses)[family],
+    sport,
+    dport: SERVER_PORT,
+    protocol,
+    kind: KIND.OUT,
+  };
+}
+
+function checkPort(flow: Flow, port: Port): Flow {
+  const kept = flow.translation.port === flow.key.sport;
+  assert.equal(kept, port === 'kept', `translated to port ${flow.translation.port}`);
+  flow.assertComplete();
+  return flow;
+}
