@@ -13,7 +13,7 @@ const START_LIMIT = 30_000;
 export type Settings = Record<string, unknown>;
 
 export interface LogLine {
-  level: number;
+  level: string;
   msg: string;
   [field: string]: unknown;
 }

@@ -1,0 +1,61 @@
+import type { Census } from './peer/tcp.ts';
+import { nth, type Scene } from './scene.ts';
+import type { Family } from './topology.ts';
+
+export interface Churn {
+  family: Family;
+  /** Long-lived connections. */
+  connections: number;
+  /** Times that the flood alone fills the NAT table. */
+  rounds: number;
+  /** Entries of the NAT table. */
+  capacity: number;
+}
+
+export interface ChurnResult extends Census {
+  /** UDP flows of the flood, two NAT entries each. */
+  flows: number;
+}
+
+const TCP_PORT = 5432;
+const UDP_PORT = 53;
+/** Below the NAT range: every one of these connections is translated to another port. */
+const FIRST_PORT = 10_000;
+const FIRST_FLOOD_PORT = 33_000;
+const PREFIX = 'long-';
+
+/** Opens the long-lived connections. */
+export async function openLongLived(scene: Scene, { family, connections }: Churn): Promise<Census> {
+  const host = nth(scene.topo.worldAddresses)[family];
+  await scene.world.listen({ host, port: TCP_PORT });
+  await scene.world.udpListen({ host, port: UDP_PORT });
+  const options = { prefix: PREFIX, count: connections, host, port: TCP_PORT };
+  return nth(scene.pods).connectMany({ ...options, localPort: FIRST_PORT });
+}
+
+/**
+ * In each round a flood of new UDP flows fills the NAT table once over; then the server says
+ * something on every connection, and after that its client does and waits for the answer.
+ */
+export async function churn(
+  scene: Scene,
+  { family, rounds, capacity }: Churn,
+  onRound: (round: number, census: Census) => void = () => {},
+): Promise<ChurnResult> {
+  const host = nth(scene.topo.worldAddresses)[family];
+  const client = nth(scene.pods);
+  const count = capacity / 2;
+  let census: Census = { alive: 0, dead: {} };
+  for (let round = 0; round < rounds; round++) {
+    const localPort = FIRST_FLOOD_PORT + ((round * count) % 32_000);
+    await client.udpFlood({ host, port: UDP_PORT, localPort, count });
+    await scene.world.sayMany({ prefix: PREFIX, text: `news ${round}` });
+    census = await client.exchangeMany({
+      prefix: PREFIX,
+      text: `still here ${round}`,
+      timeout: 15_000,
+    });
+    onRound(round, census);
+  }
+  return { ...census, flows: rounds * count };
+}
