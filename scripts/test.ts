@@ -1,0 +1,100 @@
+/**
+ * Runs the test suites one after the other and ends in one summary line. With names (`unit
+ * e2e`) it runs those. Suites that touch the kernel run as root; what the machine lacks is
+ * skipped with the reason.
+ */
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+
+interface Suite {
+  name: string;
+  /** In a network and mount namespace of its own, which takes everything with it at the end. */
+  isolated: boolean;
+  /** Test files at a time. */
+  concurrency: number;
+}
+
+interface Totals {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const ROOT = join(import.meta.dirname, '..');
+const SUITES: readonly Suite[] = [
+  { name: 'unit', isolated: false, concurrency: 2 },
+  { name: 'kernel', isolated: true, concurrency: 1 },
+  { name: 'datapath', isolated: true, concurrency: 1 },
+  { name: 'property', isolated: true, concurrency: 1 },
+  { name: 'cli', isolated: true, concurrency: 1 },
+  { name: 'daemon', isolated: true, concurrency: 1 },
+  { name: 'e2e', isolated: false, concurrency: 1 },
+];
+const INNER = '--inner';
+/** One test, however it is written: none takes longer. */
+const TIMEOUT_MS = 300_000;
+
+function testFiles(suite: string): string[] {
+  const dir = join(ROOT, 'test', suite);
+  try {
+    const names = readdirSync(dir).filter((name) => name.endsWith('.test.ts'));
+    return names.sort().map((name) => join(dir, name));
+  } catch {
+    return [];
+  }
+}
+
+async function runHere(suite: Suite): Promise<Totals> {
+  const totals: Totals = { passed: 0, failed: 0, skipped: 0 };
+  const files = testFiles(suite.name);
+  if (files.length === 0) return totals;
+  const stream = run({ files, concurrency: suite.concurrency, timeout: TIMEOUT_MS });
+  stream.on('test:pass', ({ skip, details }) => {
+    if (details.type === 'suite') return;
+    totals[skip === undefined ? 'passed' : 'skipped'] += 1;
+  });
+  stream.on('test:fail', ({ details }) => {
+    if (details.type !== 'suite') totals.failed += 1;
+  });
+  for await (const text of stream.compose(spec)) process.stdout.write(text);
+  return totals;
+}
+
+/** Runs a suite in a child that has namespaces of its own; the totals are its last line. */
+function runIsolated(suite: Suite): Totals {
+  const { stdout, status } = spawnSync(
+    'unshare',
+    [
+      ...['--net', '--mount', '--propagation', 'private'],
+      ...[process.execPath, import.meta.filename, INNER, suite.name],
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', maxBuffer: 1 << 28 },
+  );
+  const lines = stdout.trimEnd().split('\n');
+  const last = lines.pop() ?? '';
+  process.stdout.write(lines.map((line) => `${line}\n`).join(''));
+  if (status === null || !last.startsWith('{')) return { passed: 0, failed: 1, skipped: 0 };
+  return JSON.parse(last) as Totals;
+}
+
+const names = process.argv.slice(2);
+if (names[0] === INNER) {
+  const suite = SUITES.find(({ name }) => name === names[1]);
+  if (!suite) throw new Error(`no suite ${names[1]}`);
+  const totals = await runHere(suite);
+  process.stdout.write(`${JSON.stringify(totals)}\n`);
+} else {
+  const isRoot = process.getuid?.() === 0;
+  const sum: Totals = { passed: 0, failed: 0, skipped: 0 };
+  for (const suite of SUITES) {
+    if (names.length > 0 && !names.includes(suite.name)) continue;
+    console.log(`\n== ${suite.name}`);
+    const totals = suite.isolated && isRoot ? runIsolated(suite) : await runHere(suite);
+    for (const key of ['passed', 'failed', 'skipped'] as const) sum[key] += totals[key];
+  }
+  console.log(`\n${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
+  process.exitCode = sum.failed > 0 || sum.passed === 0 ? 1 : 0;
+}
