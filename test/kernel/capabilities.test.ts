@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { probeCapabilities } from '../../agent/kernel/capabilities.ts';
 import { isBpffs, lockFile, monotonicNs } from '../../agent/kernel/fs.ts';
+import { possibleCpus } from '../../agent/kernel/system.ts';
 import { mountBpffs, skipReason } from './sandbox.ts';
 
 test('probing answers for every capability', { skip: skipReason }, () => {
@@ -40,4 +41,16 @@ test('a lock has one holder, also across processes', () => {
 test('the clock does not run backwards', () => {
   const before = monotonicNs();
   assert.ok(monotonicNs() >= before);
+});
+
+test('a machine without libbpf is told how to get it', { skip: skipReason }, () => {
+  possibleCpus();
+  const library = /\S*\/libbpf\.so\S*/.exec(readFileSync('/proc/self/maps', 'utf8'))?.[0];
+  const module = join(import.meta.dirname, '../../agent/kernel/system.ts');
+  const script =
+    `import(${JSON.stringify(module)}).then((system) => system.possibleCpus())` +
+    '.catch((error) => console.log(error.code, error.hint))';
+  const hidden = `mount --bind /dev/null ${library} && exec ${process.execPath} -e '${script}'`;
+  const { stdout } = spawnSync('unshare', ['--mount', 'sh', '-c', hidden], { encoding: 'utf8' });
+  assert.equal(stdout, 'E_NO_LIBBPF install libbpf1: run make setup\n');
 });

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import * as abi from '../../agent/abi/generated.ts';
+import { elfSection } from '../../scripts/btf.ts';
 
 const header = readFileSync(join(import.meta.dirname, '../../bpf/abi.h'), 'utf8');
 const declared = (keyword: string) =>
@@ -31,3 +32,30 @@ test('kinds and flag bits have their published numbers', () => {
     [0x1, 0x2, 0x8, 0x10, 0x20, 0x40, 0x80, 0x100, 0x400],
   );
 });
+
+const BUILD = join(import.meta.dirname, '../../build/bpf');
+const objects = existsSync(BUILD)
+  ? readdirSync(BUILD).filter((name) => /^ipv\d(-reap)?\.bpf\.o$/.test(name))
+  : [];
+
+test('the configuration opens the read-only data of every program', {
+  skip: objects.length === 0 && 'nothing is built',
+}, () => {
+  for (const name of objects) {
+    const file = readFileSync(join(BUILD, name));
+    assert.deepEqual(symbol(file, 'config'), { offset: 0, size: abi.layouts.ipv4.config.size });
+  }
+});
+
+/** Place of a symbol in its section, as the ELF symbol table has it. */
+function symbol(file: Uint8Array, name: string): { offset: number; size: number } | undefined {
+  const names = Buffer.from(elfSection(file, '.strtab') ?? []);
+  const symbols = Buffer.from(elfSection(file, '.symtab') ?? []);
+  for (let at = 0; at < symbols.length; at += 24) {
+    const start = symbols.readUInt32LE(at);
+    if (names.toString('latin1', start, names.indexOf(0, start)) !== name) continue;
+    const [offset, size] = [symbols.readBigUInt64LE(at + 8), symbols.readBigUInt64LE(at + 16)];
+    return { offset: Number(offset), size: Number(size) };
+  }
+  return undefined;
+}
