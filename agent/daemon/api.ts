@@ -1,0 +1,114 @@
+import { chmodSync, rmSync } from 'node:fs';
+import fastify, { type FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import { interfaceName, objectName, unicast } from '../config/values.ts';
+import type { PassResult } from '../engine/collector.ts';
+import { type ErrorCode, SekishoError } from '../lib/errors.ts';
+import type { EndpointRequest, StoredEndpoint } from './endpoint-store.ts';
+import type { Status } from './status.ts';
+
+/** An endpoint as the API shows it. */
+export interface EndpointView extends StoredEndpoint {
+  /** 0 while its interface is not there. */
+  ifindex: number;
+  state: 'ready' | 'no_interface';
+}
+
+/** What the socket can ask of the daemon. */
+export interface AgentControl {
+  status(): Promise<Status>;
+  health(): { healthy: boolean; problems: string[] };
+  listEndpoints(): EndpointView[];
+  /** `created` is false when the same endpoint was there. */
+  addEndpoint(request: EndpointRequest): Promise<{ endpoint: EndpointView; created: boolean }>;
+  deleteEndpoint(name: string): Promise<EndpointView>;
+  collect(): Promise<PassResult[]>;
+}
+
+const HTTP_STATUS: Partial<Record<ErrorCode, number>> = {
+  E_USAGE: 400,
+  E_BAD_ADDRESS: 400,
+  E_NO_INTERFACE: 400,
+  E_NOT_FOUND: 404,
+  E_CONFLICT: 409,
+  E_NOT_RUNNING: 503,
+};
+
+const endpointBody = z.strictObject({
+  name: objectName('web-1'),
+  interface: interfaceName('lxc-web-1'),
+  addresses: z.array(unicast()).min(1, { error: 'expected at least one IP address' }),
+});
+
+/**
+ * The API of the socket, version 1. Every answer is JSON; errors are
+ * `{code, message, hint?}` with a status of 4xx for what the caller did and 5xx else.
+ */
+export function buildApi(control: AgentControl): FastifyInstance {
+  const app = fastify({ forceCloseConnections: true });
+  app.setErrorHandler((error, _request, reply) => {
+    const { status, body } = describeError(error);
+    reply.status(status).send(body);
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const message = `there is no ${request.method} ${request.url}`;
+    reply.status(404).send({ code: 'E_NOT_FOUND', message });
+  });
+
+  app.get('/v1/status', () => control.status());
+  app.get('/v1/healthz', (_request, reply) => {
+    const health = control.health();
+    reply.status(health.healthy ? 200 : 503).send(health);
+  });
+  app.get('/v1/endpoints', async () => control.listEndpoints());
+  app.post('/v1/endpoints', async (request, reply) => {
+    const { endpoint, created } = await control.addEndpoint(parse(endpointBody, request.body));
+    reply.status(created ? 201 : 200);
+    return endpoint;
+  });
+  app.delete<{ Params: { name: string } }>('/v1/endpoints/:name', (request) =>
+    control.deleteEndpoint(request.params.name),
+  );
+  app.post('/v1/gc/run', async () => ({ passes: await control.collect() }));
+  return app;
+}
+
+/** Serves the API on a socket that only its owner may use; an abandoned socket gives way. */
+export async function serveApi(control: AgentControl, path: string): Promise<AsyncDisposable> {
+  const app = buildApi(control);
+  rmSync(path, { force: true });
+  const mask = process.umask(0o177);
+  try {
+    await app.listen({ path });
+  } finally {
+    process.umask(mask);
+  }
+  chmodSync(path, 0o600);
+  return {
+    async [Symbol.asyncDispose]() {
+      await app.close();
+      rmSync(path, { force: true });
+    },
+  };
+}
+
+function parse<T>(schema: z.ZodType<T>, body: unknown): T {
+  const result = schema.safeParse(body ?? {});
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const where = issue?.path.join('.');
+  throw new SekishoError('E_USAGE', `${where ? `${where}: ` : ''}${issue?.message}`);
+}
+
+function describeError(error: unknown): {
+  status: number;
+  body: { code: ErrorCode; message: string; hint?: string };
+} {
+  if (error instanceof SekishoError) {
+    const { code, message, hint } = error;
+    return { status: HTTP_STATUS[code] ?? 500, body: { code, message, ...(hint && { hint }) } };
+  }
+  const { statusCode = 500, message } = error as { statusCode?: number; message: string };
+  const code = statusCode < 500 ? 'E_USAGE' : 'E_INTERNAL';
+  return { status: statusCode, body: { code, message } };
+}

@@ -1,0 +1,66 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { type Capabilities, probeCapabilities } from '../kernel/capabilities.ts';
+import { isBpffs, lockFile } from '../kernel/fs.ts';
+import { SekishoError } from '../lib/errors.ts';
+
+/**
+ * Makes sure that this is the only agent of its run directory. Throws E_LOCKED, and E_PRIVILEGE
+ * when the directory cannot be written.
+ */
+export function takeLock(runDir: string): Disposable {
+  const lock = withPrivilege(() => {
+    mkdirSync(runDir, { recursive: true, mode: 0o755 });
+    return lockFile(`${runDir}/agent.lock`);
+  });
+  if (lock) return lock;
+  throw new SekishoError('E_LOCKED', 'another agent is running', {
+    hint: `it holds ${runDir}/agent.lock`,
+  });
+}
+
+/** Throws for the first thing that the machine or the process lacks; changes nothing. */
+export function checkMachine(bpffs: string): Capabilities {
+  const capabilities = probeCapabilities();
+  const { bpfPrivilege, netAdminPrivilege, btf, tcx } = capabilities;
+  if (!bpfPrivilege || !netAdminPrivilege) {
+    const missing = bpfPrivilege ? 'CAP_NET_ADMIN' : 'CAP_BPF';
+    throw new SekishoError('E_PRIVILEGE', `the capability ${missing} is missing`, {
+      hint: 'run it as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON',
+    });
+  }
+  if (!btf) {
+    throw new SekishoError('E_NO_BTF', 'the kernel carries no BTF', {
+      hint: 'it must be built with CONFIG_DEBUG_INFO_BTF',
+    });
+  }
+  if (!tcx) {
+    throw new SekishoError('E_KERNEL', 'the kernel has no TCX hooks', {
+      hint: 'Linux 6.6 or later has them',
+    });
+  }
+  checkBpffs(bpffs);
+  return capabilities;
+}
+
+function checkBpffs(directory: string): void {
+  let existing = directory;
+  while (!existsSync(existing)) existing = dirname(existing);
+  if (isBpffs(existing)) return;
+  throw new SekishoError('E_NO_BPFFS', `${directory} is not on a BPF file system`, {
+    hint: 'mount -t bpf bpf /sys/fs/bpf',
+  });
+}
+
+function withPrivilege<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    const { code, path } = cause as NodeJS.ErrnoException;
+    if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EROFS') throw cause;
+    throw new SekishoError('E_PRIVILEGE', `cannot write ${path}`, {
+      cause,
+      hint: 'run it as root',
+    });
+  }
+}

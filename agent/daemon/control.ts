@@ -1,0 +1,91 @@
+import type { Config } from '../config/schema.ts';
+import { listAttachments } from '../engine/attach.ts';
+import type { Collector, CollectorStatus } from '../engine/collector.ts';
+import type { Datapath } from '../engine/datapath.ts';
+import type { Capabilities } from '../kernel/capabilities.ts';
+import { FAMILIES } from '../lib/ip.ts';
+import type { AgentControl } from './api.ts';
+import type { NodeKeeper } from './node.ts';
+import type { HookStatus, MapStatus } from './status.ts';
+
+export interface ControlParts {
+  config: Config;
+  version: string;
+  startedAt: Date;
+  capabilities: Capabilities;
+  node: NodeKeeper;
+  collector: Collector;
+  datapath: Datapath;
+}
+
+/** What the socket's API does with the parts of the daemon. */
+export function createControl(parts: ControlParts): AgentControl {
+  const { config, version, startedAt, capabilities, node, collector, datapath } = parts;
+
+  function health() {
+    const hooks = hookStatus(config.state.bpffs, node);
+    const problems = [
+      node.problem(),
+      ...hooks.filter((hook) => !hook.attached).map(describeDetached),
+    ].filter((problem) => problem !== undefined);
+    return { healthy: problems.length === 0, problems };
+  }
+
+  return {
+    health,
+    async status() {
+      const endpoints = node.endpoints();
+      const ready = endpoints.filter(({ state }) => state === 'ready').length;
+      const gc = collector.status();
+      return {
+        version,
+        pid: process.pid,
+        node: config.node.name,
+        startedAt: startedAt.toISOString(),
+        ...health(),
+        warnings: node.warnings(),
+        devices: node.devices().map(({ name }) => name),
+        endpoints: { ready, total: endpoints.length },
+        hooks: hookStatus(config.state.bpffs, node),
+        maps: mapStatus(datapath, gc),
+        gc,
+        capabilities,
+      };
+    },
+    listEndpoints: () => node.endpoints(),
+    addEndpoint: (request) => node.addEndpoint(request),
+    deleteEndpoint: (name) => node.deleteEndpoint(name),
+    collect: () => collector.run(),
+  };
+}
+
+function hookStatus(bpffs: string, node: NodeKeeper): HookStatus[] {
+  const names = new Map<number, string>();
+  for (const { ifindex, name } of node.devices()) names.set(ifindex, name);
+  for (const { ifindex, interface: name } of node.endpoints()) names.set(ifindex, name);
+  return listAttachments(bpffs).map((link) => ({
+    ...link,
+    interface: names.get(link.ifindex) ?? `${link.ifindex}`,
+  }));
+}
+
+function describeDetached({ interface: name, hook, family }: HookStatus): string {
+  return `${hook} of ${family} is not attached to ${name}`;
+}
+
+function mapStatus(datapath: Datapath, gc: CollectorStatus): MapStatus[] {
+  return FAMILIES.flatMap((family) =>
+    datapath.mapNames(family).map((name) => {
+      const map = datapath.map(family, name);
+      const pass = gc.passes.find((done) => done.family === family && done.table === name);
+      return {
+        family,
+        name,
+        type: map.type,
+        capacity: map.maxEntries,
+        ...(pass && { entries: pass.alive }),
+        memory: map.memory(),
+      };
+    }),
+  );
+}

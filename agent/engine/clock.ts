@@ -1,0 +1,101 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { decode, encode } from '../abi/codec.ts';
+import { layouts } from '../abi/generated.ts';
+import { createMap, openPinnedMap } from '../kernel/map.ts';
+import { openObject } from '../kernel/object.ts';
+import { SekishoError } from '../lib/errors.ts';
+import { findNodeState, type NodeState } from '../tables/clock.ts';
+import { objectPath } from './objects.ts';
+import { nodePin } from './pins.ts';
+
+const RATES = [100, 250, 300, 1000] as const;
+const SAMPLE_MS = 100;
+const ATTEMPTS = 20;
+const TOLERANCE = 0.04;
+const NS_PER_SECOND = 1_000_000_000n;
+const FIRST = new Uint8Array(4);
+const layout = layouts.ipv4.node_state;
+
+/** Both clocks at one instant. */
+export interface ClockSample {
+  jiffies: bigint;
+  monotonicNs: bigint;
+}
+
+/**
+ * Adopts the pinned node state with a fresh calibration, or draws and pins a new one.
+ * Throws E_LAYOUT when what is pinned is something else.
+ */
+export async function openNodeState(bpffs: string): Promise<NodeState> {
+  const known = findNodeState(bpffs);
+  using clock = loadClock();
+  const hz = known?.hz || (await measureHz(clock.read));
+  const secret = known?.hz ? known.secret : drawSecret();
+  const state = { secret, hz, clock_delta_ns: clockDelta(clock.read(), hz) };
+  writeState(nodePin(bpffs), state);
+  return state;
+}
+
+/** Datapath clock minus CLOCK_MONOTONIC, in nanoseconds, as one sample tells it. */
+export function clockDelta({ jiffies, monotonicNs }: ClockSample, hz: number): bigint {
+  return (jiffies * NS_PER_SECOND) / BigInt(hz) - monotonicNs;
+}
+
+/**
+ * Jiffies per second between two samples, as the nearest rate that kernels are built with;
+ * undefined when none is near.
+ */
+export function nearestHz(from: ClockSample, to: ClockSample): number | undefined {
+  const seconds = Number(to.monotonicNs - from.monotonicNs) / 1e9;
+  const measured = Number(to.jiffies - from.jiffies) / seconds;
+  const slack = 1.5 / seconds;
+  return RATES.map((rate) => ({ rate, off: Math.abs(measured - rate) }))
+    .sort((a, b) => a.off - b.off)
+    .find(({ rate, off }) => off <= slack + rate * TOLERANCE)?.rate;
+}
+
+async function measureHz(read: () => ClockSample): Promise<number> {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const before = read();
+    await delay(SAMPLE_MS);
+    const hz = nearestHz(before, read());
+    if (hz !== undefined) return hz;
+  }
+  throw new SekishoError('E_INTERNAL', 'cannot tell how often this kernel ticks');
+}
+
+function loadClock(): Disposable & { read: () => ClockSample } {
+  using object = openObject(objectPath('ipv4-reap.bpf.o'));
+  object.setAutoload('reap', false);
+  for (const table of ['ct_tcp', 'ct_any', 'snat']) {
+    if (object.maps().includes(table)) object.setMaxEntries(table, 1);
+  }
+  object.load();
+  const program = object.program('read_clock');
+  const sample = layouts.ipv4.clock_sample;
+  return {
+    read() {
+      const ctx = new Uint8Array(sample.size);
+      program.run(ctx);
+      const { jiffies, monotonic_ns } = decode(sample, ctx);
+      return { jiffies, monotonicNs: monotonic_ns };
+    },
+    [Symbol.dispose]: () => program[Symbol.dispose](),
+  };
+}
+
+/** A pin only ever holds a complete state. */
+function writeState(path: string, state: NodeState): void {
+  const { size: valueSize } = layout;
+  using pinned = openPinnedMap(path);
+  using map =
+    pinned ?? createMap({ type: 'array', name: 'node', keySize: 4, valueSize, maxEntries: 1 });
+  map.update(FIRST, encode(layout, state));
+  if (!pinned) map.pin(path);
+}
+
+function drawSecret(): bigint[] {
+  const bytes = randomBytes(16);
+  return [bytes.readBigUInt64LE(0), bytes.readBigUInt64LE(8)];
+}

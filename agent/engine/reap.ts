@@ -1,0 +1,139 @@
+import { decode, encode } from '../abi/codec.ts';
+import { layouts, reap_limit, table as tableNumber } from '../abi/generated.ts';
+import type { BpfMap } from '../kernel/map.ts';
+import { openPinnedMap } from '../kernel/map.ts';
+import { type BpfObject, openObject } from '../kernel/object.ts';
+import { SekishoError } from '../lib/errors.ts';
+import type { Family } from '../lib/ip.ts';
+import { readNodeState } from '../tables/clock.ts';
+import type { ConnectionTable } from '../tables/names.ts';
+import type { ClockSample } from './clock.ts';
+import { configBytes } from './load-settings.ts';
+import { objectPath } from './objects.ts';
+import { mapPin } from './pins.ts';
+import { createSerial } from './serial.ts';
+
+/** The tables a reaper works on. */
+export type ReapTable = ConnectionTable;
+
+const KEYS = 'reap_keys';
+const NUMBERS: Record<ConnectionTable, number> = {
+  ct_tcp: tableNumber.TABLE_CT_TCP,
+  ct_any: tableNumber.TABLE_CT_ANY,
+  snat: tableNumber.TABLE_SNAT,
+};
+
+/** What became of the keys handed over. `now` is in seconds of the datapath's clock. */
+export interface ReapResult {
+  deleted: number;
+  /** Alive again, or gone already. */
+  skipped: number;
+  /** NAT entries deleted along with connection entries. */
+  natDeleted: number;
+  /** Deletions that the kernel refused. */
+  failed: number;
+  now: number;
+}
+
+/** The kernel side of garbage collection, for one family. */
+export interface Reaper extends Disposable {
+  /**
+   * Deletes `count` keys (struct tuple, back to back) whose entries have expired, and the NAT
+   * pair of connections; with `force`, whether they have expired or not. Any count; calls are
+   * done one after the other, off the event loop.
+   */
+  reap(
+    table: ConnectionTable,
+    keys: Uint8Array,
+    count: number,
+    options?: { force?: boolean },
+  ): Promise<ReapResult>;
+  readClock(): ClockSample;
+}
+
+/**
+ * Loads the reaper of one family against the maps that are pinned. Throws E_NO_MAPS when there
+ * are none, E_LOAD when the kernel refuses the programs.
+ */
+export function loadReaper(bpffs: string, family: Family): Reaper {
+  const node = readNodeState(bpffs);
+  using object = openObject(objectPath(`${family}-reap.bpf.o`));
+  using maps = reusePinned(object, bpffs, family);
+  void maps;
+  object.setRodata(configBytes(family, object.rodata(), { secret: node.secret, hz: node.hz }));
+  object.load();
+  const keyMap = object.map(KEYS);
+  const program = object.program('reap');
+  const clock = object.program('read_clock');
+  const window = keyMap.mmap();
+  const serial = createSerial();
+  const layout = layouts[family];
+
+  async function reapBatch(
+    table: ConnectionTable,
+    keys: Uint8Array,
+    count: number,
+    force: boolean,
+  ): Promise<ReapResult> {
+    window.set(keys);
+    const args = { table: NUMBERS[table], count, force: Number(force) };
+    const ctx = encode(layout.reap_args, {
+      ...args,
+      now: 0,
+      deleted: 0,
+      skipped: 0,
+      nat_deleted: 0,
+      failed: 0,
+    });
+    const refused = await program.runAsync(ctx);
+    if (refused !== 0) throw new SekishoError('E_INTERNAL', `the reaper refused ${count} keys`);
+    const { now, deleted, skipped, nat_deleted, failed } = decode(layout.reap_args, ctx);
+    return { now, deleted, skipped, natDeleted: nat_deleted, failed };
+  }
+
+  return {
+    async reap(table, keys, count, { force = false } = {}) {
+      const size = layout.tuple.size;
+      const total: ReapResult = { deleted: 0, skipped: 0, natDeleted: 0, failed: 0, now: 0 };
+      for (let done = 0; done < count; done += reap_limit.REAP_BATCH) {
+        const part = Math.min(reap_limit.REAP_BATCH, count - done);
+        const slice = keys.subarray(done * size, (done + part) * size);
+        add(total, await serial(() => reapBatch(table, slice, part, force)));
+      }
+      return total;
+    },
+    readClock() {
+      const ctx = new Uint8Array(layout.clock_sample.size);
+      clock.run(ctx);
+      const { jiffies, monotonic_ns } = decode(layout.clock_sample, ctx);
+      return { jiffies, monotonicNs: monotonic_ns };
+    },
+    [Symbol.dispose]() {
+      for (const owned of [keyMap, program, clock]) owned[Symbol.dispose]();
+    },
+  };
+}
+
+function reusePinned(object: BpfObject, bpffs: string, family: Family): DisposableStack {
+  const stack = new DisposableStack();
+  for (const name of object.maps()) {
+    if (name === KEYS || name.includes('.')) continue;
+    const map: BpfMap | undefined = openPinnedMap(mapPin(bpffs, family, name));
+    if (!map) {
+      stack.dispose();
+      throw new SekishoError('E_NO_MAPS', `no map is pinned at ${mapPin(bpffs, family, name)}`, {
+        hint: 'start the agent once',
+      });
+    }
+    object.reuseMap(name, stack.use(map));
+  }
+  return stack;
+}
+
+function add(total: ReapResult, part: ReapResult): void {
+  total.deleted += part.deleted;
+  total.skipped += part.skipped;
+  total.natDeleted += part.natDeleted;
+  total.failed += part.failed;
+  total.now = part.now;
+}

@@ -1,0 +1,153 @@
+import { SekishoError } from '../lib/errors.ts';
+import { FAMILIES, type Family, formatAddress, formatPrefix } from '../lib/ip.ts';
+import type { DeviceRow } from '../tables/devices.ts';
+import type { EndpointRow } from '../tables/endpoints.ts';
+import type { PrefixRow } from '../tables/prefixes.ts';
+import {
+  attachHooks,
+  DEVICE_HOOKS,
+  ENDPOINT_HOOKS,
+  type Hook,
+  type Programs,
+  sweepLinks,
+} from './attach.ts';
+import type { Logger } from './logger.ts';
+import type { Interface } from './network.ts';
+import type { Plan } from './plan.ts';
+import { diffRows, type RowChanges } from './rows.ts';
+
+/** A map as typed rows. */
+export interface RowTable<Row> {
+  read(): Row[];
+  set(row: Row): void;
+  remove(row: Row): void;
+}
+
+/** The maps that hold rows, of one family. */
+export interface FamilyTables {
+  devices: RowTable<DeviceRow>;
+  endpoints: RowTable<EndpointRow>;
+  prefixes: RowTable<PrefixRow>;
+}
+
+export interface ReconcileContext {
+  bpffs: string;
+  programs: Programs;
+  tables: Record<Family, FamilyTables>;
+  /** Deletes every entry that names one of the addresses; resolves with their number. */
+  scrub(addresses: Uint8Array[]): Promise<number>;
+  logger: Logger;
+}
+
+interface Changes {
+  devices: RowChanges<DeviceRow>;
+  endpoints: RowChanges<EndpointRow>;
+  prefixes: RowChanges<PrefixRow>;
+  /** Addresses of pods that are new, or behind another interface than so far. */
+  moved: Uint8Array[];
+}
+
+/**
+ * Makes maps and hooks what the plan says; the same plan again writes nothing. What protects is
+ * there before what it protects: prefixes and devices, then the hooks of devices (new programs
+ * take over in place), then scrubbed addresses, endpoints, and their hooks. Removal comes last:
+ * hooks, then rows, then the flows of addresses that have no owner any more.
+ */
+export async function reconcile(plan: Plan, context: ReconcileContext): Promise<void> {
+  const { bpffs, tables, scrub, logger } = context;
+  const changes = {
+    ipv4: compare(plan, context, 'ipv4'),
+    ipv6: compare(plan, context, 'ipv6'),
+  };
+  for (const family of FAMILIES) {
+    for (const row of changes[family].prefixes.set) tables[family].prefixes.set(row);
+    for (const row of changes[family].devices.set) tables[family].devices.set(row);
+  }
+  for (const link of plan.devices) attachIfThere(link, DEVICE_HOOKS, context);
+
+  const moved = FAMILIES.flatMap((family) => changes[family].moved);
+  await scrubAndLog(moved, context, 'addresses of new endpoints scrubbed');
+  for (const family of FAMILIES) {
+    for (const row of changes[family].endpoints.set) tables[family].endpoints.set(row);
+  }
+  for (const { link } of plan.endpoints) attachIfThere(link, ENDPOINT_HOOKS, context);
+
+  sweepLinks(bpffs, wantedHooks(plan), logger);
+  const left: Uint8Array[] = [];
+  for (const family of FAMILIES) {
+    for (const row of changes[family].endpoints.remove) {
+      tables[family].endpoints.remove(row);
+      if (row.endpoint.ifindex !== 0) left.push(row.addr);
+    }
+    for (const row of changes[family].prefixes.remove) tables[family].prefixes.remove(row);
+    for (const row of changes[family].devices.remove) tables[family].devices.remove(row);
+  }
+  await scrubAndLog(left, { scrub, logger }, 'flows of removed endpoints deleted');
+}
+
+/** An interface may go at any time; the network watch then brings the next plan. */
+function attachIfThere(
+  { ifindex, name }: Interface,
+  hooks: readonly Hook[],
+  { bpffs, programs, logger }: ReconcileContext,
+): void {
+  try {
+    attachHooks(bpffs, programs, ifindex, hooks);
+  } catch (error) {
+    if (!(error instanceof SekishoError) || error.code !== 'E_NO_INTERFACE') throw error;
+    logger.warn({ ifindex, interface: name }, 'interface went before it could be attached to');
+  }
+}
+
+function compare(plan: Plan, { tables }: ReconcileContext, family: Family): Changes {
+  const { devices, endpoints, prefixes } = plan.rows[family];
+  const actual = tables[family];
+  const placed = actual.endpoints.read();
+  return {
+    devices: diffRows(devices, actual.devices.read(), ({ ifindex }) => `${ifindex}`, deviceText),
+    endpoints: diffRows(
+      endpoints,
+      placed,
+      ({ addr }) => formatAddress(addr),
+      ({ endpoint: { ifindex, id, identity, flags, mtu } }) =>
+        [ifindex, id, identity, flags, mtu].join(),
+    ),
+    prefixes: diffRows(
+      prefixes,
+      actual.prefixes.read(),
+      ({ prefix }) => formatPrefix(prefix),
+      ({ flags }) => `${flags}`,
+    ),
+    moved: movedAddresses(placed, endpoints),
+  };
+}
+
+function deviceText({ addr, port_min, port_max, flags }: DeviceRow): string {
+  return [formatAddress(addr), port_min, port_max, flags].join();
+}
+
+/** Addresses of pods that no row, or one of another interface, stands for so far. */
+function movedAddresses(before: EndpointRow[], rows: EndpointRow[]): Uint8Array[] {
+  const owners = new Map(before.map((row) => [formatAddress(row.addr), row.endpoint.ifindex]));
+  return rows
+    .filter(({ endpoint }) => endpoint.ifindex !== 0)
+    .filter(({ addr, endpoint }) => owners.get(formatAddress(addr)) !== endpoint.ifindex)
+    .map(({ addr }) => addr);
+}
+
+function wantedHooks(plan: Plan): (ifindex: number, hook: Hook) => boolean {
+  const devices = new Set(plan.devices.map((link) => link.ifindex));
+  const endpoints = new Set(plan.endpoints.map(({ link }) => link.ifindex));
+  return (ifindex, hook) =>
+    DEVICE_HOOKS.includes(hook) ? devices.has(ifindex) : endpoints.has(ifindex);
+}
+
+async function scrubAndLog(
+  addresses: Uint8Array[],
+  { scrub, logger }: Pick<ReconcileContext, 'scrub' | 'logger'>,
+  message: string,
+): Promise<void> {
+  if (addresses.length === 0) return;
+  const deleted = await scrub(addresses);
+  logger.info({ addresses: addresses.map(formatAddress), deleted }, message);
+}
