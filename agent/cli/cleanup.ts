@@ -66,7 +66,7 @@ function detachLink(path: string): string {
 
 function removeRunFiles(runDir: string): string[] {
   const removed: string[] = [];
-  for (const name of ['agent.sock', 'agent.lock']) {
+  for (const name of ['agent.sock', 'endpoints.json', 'agent.lock']) {
     const path = join(runDir, name);
     if (!existsSync(path)) continue;
     unlinkSync(path);

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { Option } from 'commander';
@@ -43,5 +43,14 @@ export function addOutputOption(command: Command): Command {
 }
 
 function isVisible(path: string): boolean {
-  return existsSync(path);
+  try {
+    statSync(path);
+    return true;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EACCES') return false;
+    throw new SekishoError('E_PRIVILEGE', `cannot look into ${path}`, {
+      cause,
+      hint: 'run as root',
+    });
+  }
 }

@@ -1,9 +1,9 @@
 import type { CtEntry } from '../abi/generated.ts';
 import { familyOf } from '../lib/ip.ts';
+import type { Connection } from '../tables/connections.ts';
 import type { ConntrackState } from './ct-format.ts';
 import { conntrackState } from './ct-format.ts';
 import { isRelated, kindName, protocolName } from './names.ts';
-import type { Row } from './rows.ts';
 
 export interface ConntrackCount {
   family: string;
@@ -16,7 +16,7 @@ export interface ConntrackCount {
 
 /** Counts entries by family, protocol, kind and state; the most frequent first. */
 export async function countConntrack(
-  rows: AsyncIterable<Row<CtEntry>>,
+  rows: AsyncIterable<Connection<CtEntry>>,
   now: number | undefined,
 ): Promise<ConntrackCount[]> {
   const counts = new Map<string, ConntrackCount>();

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { loadReaper } from '../engine/reap.ts';
 import { listConntrack } from '../tables/conntrack.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, pinsOf } from './context.ts';
@@ -60,11 +61,12 @@ async function flush(options: FilterOptions, command: Command): Promise<void> {
   const bpffs = pinsOf(command);
   const out = createOutput();
   for (const family of pinnedFamilies(bpffs, filter)) {
+    using reaper = loadReaper(bpffs, family);
     let natDeleted = 0;
     for (const table of conntrackTables(filter)) {
       const rows = matching(listConntrack(bpffs, family, table), filter);
       const tuples = mapped(rows, ({ tuple }) => [tuple]);
-      const done = await flushTable(bpffs, family, table, tuples);
+      const done = await flushTable(reaper, family, table, tuples);
       natDeleted += done.natDeleted;
       await writeLines(out, [flushedLine(done.deleted, join(bpffs, family, table))]);
     }

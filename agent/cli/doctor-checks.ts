@@ -111,7 +111,7 @@ function isBuilt(name: string): boolean {
 }
 
 function tool(name: string, required: boolean, fix: string): Check {
-  const places = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  const places = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
   const found = places.map((place) => join(place, name)).find((path) => existsSync(path));
   return { name, ok: found !== undefined, required, detail: found ?? 'not found', fix };
 }

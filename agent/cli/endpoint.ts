@@ -39,7 +39,8 @@ async function list(options: OutputOptions, command: Command): Promise<void> {
 /** As the daemon knows them; without it, as the pinned maps hold them: names are lost. */
 async function listEndpoints(bpffs: string, runDir: string): Promise<ListedEndpoint[]> {
   try {
-    return await agentClient(runDir).get<ListedEndpoint[]>('/v1/endpoints');
+    const answer = await agentClient(runDir).get<{ endpoints: ListedEndpoint[] }>('/v1/endpoints');
+    return answer.endpoints;
   } catch (error) {
     if (error instanceof SekishoError && error.code === 'E_NOT_RUNNING') {
       return pinnedEndpoints(bpffs);

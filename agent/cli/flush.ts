@@ -1,10 +1,10 @@
-import type { Tuple } from '../abi/generated.ts';
-import type { ReapTable } from '../engine/reap.ts';
-import { loadReaper } from '../engine/reap.ts';
+import { layouts, reap_limit, type Tuple } from '../abi/generated.ts';
+import type { Reaper } from '../engine/reap.ts';
 import type { Family } from '../lib/ip.ts';
+import type { ConnectionTable } from '../tables/names.ts';
 import { encodeTuple } from '../tables/tuple.ts';
 
-const BATCH = 4096;
+const BATCH = reap_limit.REAP_BATCH;
 
 export interface Flushed {
   deleted: number;
@@ -13,14 +13,14 @@ export interface Flushed {
 
 /** Deletes entries of one table whether they have expired or not; `groups` name their keys. */
 export async function flushTable(
-  bpffs: string,
+  reaper: Reaper,
   family: Family,
-  table: ReapTable,
+  table: ConnectionTable,
   groups: AsyncIterable<readonly Tuple[]>,
 ): Promise<Flushed> {
-  using reaper = loadReaper(bpffs, family);
+  const { size } = layouts[family].tuple;
+  const keys = new Uint8Array(BATCH * size);
   const total: Flushed = { deleted: 0, natDeleted: 0 };
-  const keys = new Uint8Array(BATCH * tupleSize(family));
   let count = 0;
   const reap = async () => {
     const done = await reaper.reap(table, keys, count, { force: true });
@@ -30,7 +30,7 @@ export async function flushTable(
   };
   for await (const group of groups) {
     for (const tuple of group) {
-      keys.set(encodeTuple(family, tuple), count * tupleSize(family));
+      keys.set(encodeTuple(family, tuple), count * size);
       if (++count === BATCH) await reap();
     }
   }
@@ -40,8 +40,4 @@ export async function flushTable(
 
 export function flushedLine(deleted: number, path: string): string {
   return `Flushed ${deleted} entries from ${path}`;
-}
-
-function tupleSize(family: Family): 16 | 40 {
-  return family === 'ipv4' ? 16 : 40;
 }

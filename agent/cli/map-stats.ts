@@ -6,9 +6,7 @@ import type { Family } from '../lib/ip.ts';
 import { FAMILIES } from '../lib/ip.ts';
 import type { Counters } from '../tables/counters.ts';
 import { readCounters } from '../tables/counters.ts';
-
-const TABLES = ['ct_tcp', 'ct_any', 'snat'] as const;
-type Table = (typeof TABLES)[number];
+import { CONNECTION_TABLES, type ConnectionTable } from '../tables/names.ts';
 
 export interface MapStats {
   /** Path of the pin below `state.bpffs`, e.g. `ipv4/ct_tcp`. */
@@ -60,7 +58,7 @@ function familyCounters(directory: string): Counters | undefined {
 async function statsOf(name: string, map: BpfMap, counters?: Counters): Promise<MapStats> {
   const isArray = map.type.includes('array');
   const entries = isArray ? map.maxEntries : await map.count();
-  const table = TABLES.find((known) => name.endsWith(`/${known}`));
+  const table = CONNECTION_TABLES.find((known) => name.endsWith(`/${known}`));
   return {
     name,
     type: map.type,
@@ -72,8 +70,12 @@ async function statsOf(name: string, map: BpfMap, counters?: Counters): Promise<
   };
 }
 
-function turnover(counters: Counters | undefined, table: Table | undefined, alive: number) {
+function turnover(
+  counters: Counters | undefined,
+  table: ConnectionTable | undefined,
+  alive: number,
+) {
   if (!counters || !table) return { created: null, evicted: null };
-  const created = Number(counters.created[table]);
-  return { created, evicted: evictions(created, Number(counters.deleted[table]), alive) };
+  const created = counters.created[table];
+  return { created, evicted: evictions(created, counters.deleted[table], alive) };
 }

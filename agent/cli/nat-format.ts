@@ -1,10 +1,10 @@
 import type { NatEntry, Tuple } from '../abi/generated.ts';
 import { formatAddress, formatEndpoint } from '../lib/ip.ts';
+import { NAT_CLASSES } from '../tables/names.ts';
 import { formatTuple, tupleJson } from './ct-format.ts';
 
 const IN = 1;
 const NEEDS_CT = 0x01;
-const CLASSES = ['syn', 'established', 'closing', 'any'] as const;
 
 /**
  * The line of a NAT entry. Without `now` (seconds of the datapath's clock) its age cannot be
@@ -30,7 +30,7 @@ export function natJson(tuple: Tuple, entry: NatEntry, now?: number) {
     age: now === undefined ? null : age(entry, now),
     expires: entry.expires,
     remaining: now === undefined ? null : entry.expires - now,
-    class: CLASSES[entry.class] ?? String(entry.class),
+    class: NAT_CLASSES[entry.class] ?? String(entry.class),
     needsCt: (entry.flags & NEEDS_CT) !== 0,
     revNat: entry.rev_nat_index,
   };

@@ -1,7 +1,7 @@
 import type { NatEntry } from '../abi/generated.ts';
 import { formatAddress, formatEndpoint } from '../lib/ip.ts';
+import type { Connection } from '../tables/connections.ts';
 import { protocolName } from './names.ts';
-import type { Row } from './rows.ts';
 
 const KIND_IN = 1;
 const ECHO_PROTOCOLS: ReadonlySet<number> = new Set([1, 58]);
@@ -28,7 +28,7 @@ export interface PortUse {
  * first. Every live reverse entry holds one port; `now` tells which of them have expired.
  */
 export async function countPorts(
-  rows: AsyncIterable<Row<NatEntry>>,
+  rows: AsyncIterable<Connection<NatEntry>>,
   capacityOf: PortRanges,
   now: number | undefined,
 ): Promise<PortUse[]> {

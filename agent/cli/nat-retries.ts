@@ -16,8 +16,7 @@ export function sumAttempts(bpffs: string): NatAttempts {
   for (const family of FAMILIES) {
     using map = openPinnedMap(join(bpffs, family, 'counters'));
     if (!map) continue;
-    for (const [k, n] of readCounters(map).natAttempts.entries())
-      slots[k] = (slots[k] ?? 0) + Number(n);
+    for (const [k, n] of readCounters(map).natAttempts.entries()) slots[k] = (slots[k] ?? 0) + n;
   }
   return { attempts: slots.slice(0, -1), failed: slots.at(-1) ?? 0 };
 }

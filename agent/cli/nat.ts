@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { loadReaper } from '../engine/reap.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { listNat } from '../tables/snat.ts';
 import type { OutputOptions } from './context.ts';
@@ -57,9 +58,10 @@ async function flush(options: FilterOptions, command: Command): Promise<void> {
   const bpffs = pinsOf(command);
   const out = createOutput();
   for (const family of pinnedFamilies(bpffs, filter)) {
+    using reaper = loadReaper(bpffs, family);
     const rows = matching(listNat(bpffs, family), filter);
     const pairs = mapped(rows, ({ tuple, entry }) => [tuple, otherHalf(tuple, entry)]);
-    const { deleted } = await flushTable(bpffs, family, 'snat', pairs);
+    const { deleted } = await flushTable(reaper, family, 'snat', pairs);
     await writeLines(out, [flushedLine(deleted, join(bpffs, family, 'snat'))]);
   }
 }

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { packageVersion } from '../daemon/version.ts';
 import { GROUPS } from './groups.ts';
 
 /**
@@ -9,7 +9,7 @@ import { GROUPS } from './groups.ts';
 export async function createProgram(args: readonly string[]): Promise<Command> {
   const program = new Command('sekisho')
     .description('eBPF connection tracking and NAT for Linux nodes')
-    .version(version(), '-V, --version', 'print the version')
+    .version(packageVersion(), '-V, --version', 'print the version')
     .option('--config <file>', 'configuration file (default: /etc/sekisho/config.yaml)')
     .option('--verbose', 'explain errors in full')
     .configureHelp({ showGlobalOptions: true })
@@ -33,15 +33,4 @@ function groupIn(args: readonly string[]): string | undefined {
     else if (!arg.startsWith('-') && arg !== 'help') return arg;
   }
   return undefined;
-}
-
-/** Sources and build differ in depth: the nearest package.json above is the project's. */
-function version(): string {
-  for (const up of ['../../', '../../../']) {
-    try {
-      const text = readFileSync(new URL(`${up}package.json`, import.meta.url), 'utf8');
-      return String(JSON.parse(text).version);
-    } catch {}
-  }
-  return 'unknown';
 }

@@ -1,18 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CtEntry, NatEntry, Tuple } from '../abi/generated.ts';
+import type { CtEntry, NatEntry } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
-import { datapathNow, readNodeState } from '../tables/clock.ts';
+import { datapathNow, findNodeState } from '../tables/clock.ts';
+import type { Connection } from '../tables/connections.ts';
 import { listConntrack } from '../tables/conntrack.ts';
 import { listNat } from '../tables/snat.ts';
 import type { Filter } from './filter.ts';
 
 export type CtTable = 'ct_tcp' | 'ct_any';
-
-export interface Row<Entry> {
-  tuple: Tuple;
-  entry: Entry;
-}
 
 const TCP = 6;
 
@@ -28,7 +24,10 @@ export function pinnedFamilies(bpffs: string, { families }: Filter): readonly Fa
 }
 
 /** Matching entries of all connection tables, streamed. */
-export async function* conntrackRows(bpffs: string, filter: Filter): AsyncGenerator<Row<CtEntry>> {
+export async function* conntrackRows(
+  bpffs: string,
+  filter: Filter,
+): AsyncGenerator<Connection<CtEntry>> {
   for (const family of pinnedFamilies(bpffs, filter)) {
     for (const table of conntrackTables(filter)) {
       yield* matching(listConntrack(bpffs, family, table), filter);
@@ -37,7 +36,10 @@ export async function* conntrackRows(bpffs: string, filter: Filter): AsyncGenera
 }
 
 /** Matching NAT entries of the given families, streamed. */
-export async function* natRows(bpffs: string, filter: Filter): AsyncGenerator<Row<NatEntry>> {
+export async function* natRows(
+  bpffs: string,
+  filter: Filter,
+): AsyncGenerator<Connection<NatEntry>> {
   for (const family of pinnedFamilies(bpffs, filter)) {
     yield* matching(listNat(bpffs, family), filter);
   }
@@ -45,9 +47,9 @@ export async function* natRows(bpffs: string, filter: Filter): AsyncGenerator<Ro
 
 /** The rows that a filter lets through. */
 export async function* matching<Entry>(
-  rows: AsyncIterable<Row<Entry>>,
+  rows: AsyncIterable<Connection<Entry>>,
   filter: Filter,
-): AsyncGenerator<Row<Entry>> {
+): AsyncGenerator<Connection<Entry>> {
   for await (const row of rows) if (filter.matches(row.tuple)) yield row;
 }
 
@@ -60,6 +62,6 @@ export async function* mapped<From, To>(
 
 /** Seconds of the datapath's clock; undefined when the node's state is not pinned. */
 export function clockOf(bpffs: string): number | undefined {
-  const state = readNodeState(bpffs);
+  const state = findNodeState(bpffs);
   return state && datapathNow(state);
 }

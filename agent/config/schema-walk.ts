@@ -20,7 +20,7 @@ export function knownKeys(path: readonly Key[]): string[] {
 /** An example of a valid value at `path`, if the schema has one. */
 export function exampleAt(path: readonly Key[]): unknown {
   for (let schema = schemaAt(path, false); schema !== undefined; schema = inner(schema)) {
-    const examples = schema.meta()?.['examples'];
+    const examples = schema.meta()?.examples;
     if (Array.isArray(examples) && examples.length > 0) return examples[0];
   }
   return undefined;

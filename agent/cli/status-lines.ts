@@ -1,0 +1,61 @@
+import { formatDuration } from '../lib/units.ts';
+import { mapLines } from './map.ts';
+import type { StatusReport } from './status-report.ts';
+import { formatTable } from './text-table.ts';
+
+/** The report for people; `now` in milliseconds since the epoch. */
+export function statusLines(report: StatusReport, now: number): string[] {
+  return [
+    ...formatTable(['AGENT', ''], agentRows(report)).slice(1),
+    ...section('HOOKS', hookLines(report)),
+    ...section('GARBAGE COLLECTION', gcLines(report, now)),
+    ...section('KERNEL', [kernelLine(report)]),
+    ...section('MAPS', mapLines(report.maps)),
+    ...section('WARNINGS', report.warnings),
+    ...section('PROBLEMS', report.problems),
+    '',
+    report.healthy ? 'healthy' : 'unhealthy',
+  ];
+}
+
+function agentRows({ agent }: StatusReport): string[][] {
+  if (agent === null) return [['Agent', 'not running']];
+  const { version, pid, node, startedAt, devices, endpoints } = agent;
+  return [
+    ['Agent', `running, pid ${pid}, version ${version}, since ${startedAt}`],
+    ['Node', node],
+    ['Devices', devices.join(' ') || 'none'],
+    ['Endpoints', `${endpoints.ready} of ${endpoints.total} ready`],
+  ];
+}
+
+function hookLines({ hooks }: StatusReport): string[] {
+  const rows = hooks.map(({ interface: name, ifindex, hook, family, attached }) => [
+    name ?? `#${ifindex}`,
+    hook,
+    family,
+    attached ? 'attached' : 'MISSING',
+  ]);
+  return rows.length > 0 ? formatTable(['INTERFACE', 'PROGRAM', 'FAMILY', 'STATE'], rows) : [];
+}
+
+function gcLines({ gc }: StatusReport, now: number): string[] {
+  if (gc === null) return [];
+  const last = gc.lastRun === undefined ? 'never' : `${since(gc.lastRun, now)} ago`;
+  const next = gc.nextRun === undefined ? '' : `, next in ${since(now, gc.nextRun)}`;
+  return [`${gc.runs} runs, every ${formatDuration(gc.intervalSeconds)}, last ${last}${next}`];
+}
+
+function kernelLine({ capabilities }: StatusReport): string {
+  const features = Object.entries(capabilities ?? {}).filter(([, has]) => typeof has === 'boolean');
+  if (features.length === 0) return 'not probed';
+  return features.map(([name, has]) => `${has ? '+' : '-'}${name}`).join(' ');
+}
+
+function section(title: string, lines: readonly string[]): string[] {
+  return lines.length === 0 ? [] : ['', title, ...lines.map((line) => `  ${line}`)];
+}
+
+function since(from: number, to: number): string {
+  return formatDuration(Math.max(0, Math.round((to - from) / 1000)));
+}

@@ -1,0 +1,75 @@
+import type { Command } from 'commander';
+import { endpoint_flag } from '../abi/generated.ts';
+import type { Status } from '../daemon/status.ts';
+import { listAttachments } from '../engine/attach.ts';
+import { readNetwork } from '../engine/ip-tool.ts';
+import { probeCapabilities } from '../kernel/capabilities.ts';
+import { SekishoError } from '../lib/errors.ts';
+import { FAMILIES } from '../lib/ip.ts';
+import { listDevices } from '../tables/devices.ts';
+import { listEndpoints } from '../tables/endpoints.ts';
+import { agentClient } from './client.ts';
+import type { OutputOptions } from './context.ts';
+import { addOutputOption, configOf, requirePins } from './context.ts';
+import { readMapStats } from './map-stats.ts';
+import { createOutput, writeJson, writeLines } from './output.ts';
+import { statusLines } from './status-lines.ts';
+import type { Findings } from './status-report.ts';
+import { reportStatus } from './status-report.ts';
+
+export function register(program: Command): void {
+  addOutputOption(program.command('status'))
+    .description('agent, hooks, maps and their fill; exits 1 when something is wrong')
+    .action(status);
+}
+
+async function status(options: OutputOptions, command: Command): Promise<void> {
+  const { bpffs, runDir } = configOf(command).state;
+  const daemon = await askDaemon(runDir);
+  if (!daemon) requirePins(bpffs);
+  const report = reportStatus(await findings(bpffs, daemon));
+  const out = createOutput();
+  if (options.output === 'json') await writeJson(out, report);
+  else await writeLines(out, statusLines(report, Date.now()));
+  if (!report.healthy) process.exitCode = 1;
+}
+
+async function askDaemon(runDir: string): Promise<Status | undefined> {
+  try {
+    return await agentClient(runDir).get<Status>('/v1/status');
+  } catch (error) {
+    if (error instanceof SekishoError && error.code === 'E_NOT_RUNNING') return undefined;
+    throw error;
+  }
+}
+
+async function findings(bpffs: string, daemon: Status | undefined): Promise<Findings> {
+  const { interfaces } = await readNetwork();
+  return {
+    daemon,
+    attachments: listAttachments(bpffs),
+    devices: deviceIndexes(bpffs),
+    endpoints: endpointIndexes(bpffs),
+    names: new Map(interfaces.map(({ ifindex, name }) => [ifindex, name])),
+    maps: await readMapStats(bpffs),
+    capabilities: daemon ? undefined : probeCapabilities(),
+  };
+}
+
+function deviceIndexes(bpffs: string): number[] {
+  return unique(FAMILIES.flatMap((family) => listDevices(bpffs, family).map((d) => d.ifindex)));
+}
+
+/** The node's own addresses have no interface behind them. */
+function endpointIndexes(bpffs: string): number[] {
+  const endpoints = FAMILIES.flatMap((family) => listEndpoints(bpffs, family));
+  return unique(
+    endpoints
+      .filter(({ endpoint }) => (endpoint.flags & endpoint_flag.ENDPOINT_HOST) === 0)
+      .map(({ endpoint }) => endpoint.ifindex),
+  );
+}
+
+function unique(numbers: readonly number[]): number[] {
+  return [...new Set(numbers)];
+}
