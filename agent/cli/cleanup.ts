@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
+import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { isBpffs, lockFile, unpin } from '../kernel/fs.ts';
@@ -7,6 +7,9 @@ import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
 import { configOf } from './context.ts';
 import { createOutput, writeLines } from './output.ts';
+
+const LOCK = 'agent.lock';
+const RUN_FILES = ['agent.sock', 'endpoints.json', LOCK] as const;
 
 export function register(program: Command): void {
   program
@@ -17,9 +20,15 @@ export function register(program: Command): void {
 
 async function cleanup(_options: unknown, command: Command): Promise<void> {
   const { bpffs, runDir } = configOf(command).state;
+  const leftovers = RUN_FILES.map((name) => join(runDir, name)).filter(existsSync);
   using lock = lockAgainstAgent(runDir);
   void lock;
-  const removed = [...removePins(bpffs), ...removeRunFiles(runDir)];
+  const removed = removePins(bpffs);
+  rmSync(join(runDir, LOCK), { force: true });
+  for (const path of leftovers) {
+    rmSync(path, { force: true });
+    removed.push(`removed ${path}`);
+  }
   const out = createOutput();
   await writeLines(out, removed.length > 0 ? removed : ['nothing to remove']);
 }
@@ -27,7 +36,7 @@ async function cleanup(_options: unknown, command: Command): Promise<void> {
 /** Keeps an agent from starting meanwhile. Throws E_LOCKED while one runs. */
 function lockAgainstAgent(runDir: string): Disposable {
   if (!existsSync(runDir)) return { [Symbol.dispose]() {} };
-  const lock = lockFile(join(runDir, 'agent.lock'));
+  const lock = lockFile(join(runDir, LOCK));
   if (lock) return lock;
   throw new SekishoError('E_LOCKED', 'an agent is running', {
     hint: 'stop it first: systemctl stop sekisho',
@@ -62,17 +71,6 @@ function detachLink(path: string): string {
   if (isAttached) link.detach();
   unpin(path);
   return `${isAttached ? 'detached' : 'unpinned'} ${path}`;
-}
-
-function removeRunFiles(runDir: string): string[] {
-  const removed: string[] = [];
-  for (const name of ['agent.sock', 'endpoints.json', 'agent.lock']) {
-    const path = join(runDir, name);
-    if (!existsSync(path)) continue;
-    unlinkSync(path);
-    removed.push(`removed ${path}`);
-  }
-  return removed;
 }
 
 function pinsIn(directory: string): string[] {
