@@ -4,7 +4,7 @@
  * skb->cb goes into the next.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import ipaddr from 'ipaddr.js';
@@ -101,6 +101,8 @@ export interface Rig extends AsyncDisposable {
 export interface RigSettings extends Partial<LoadSettings> {
   portRange?: [number, number];
   tableSize?: number;
+  /** False: the device has no address of this family. */
+  egressAddress?: boolean;
 }
 
 const RETVAL: Record<number, Verdict> = { 4294967295: 'pass', 7: 'redirect', 2: 'drop' };
@@ -130,12 +132,9 @@ function interfaceIndex(name: string): number {
   return links[0].ifindex;
 }
 
-let devicesMade = false;
-
-/** Pod links a and b, and eth0 with a default route; once per process. */
+/** Pod links a and b, and eth0 with a default route; once per network namespace. */
 function makeDevices(): void {
-  if (devicesMade) return;
-  devicesMade = true;
+  if (existsSync('/proc/sys/net/ipv4/conf/lxc-a')) return;
   ip('link', 'set', 'lo', 'up');
   for (const name of ['lxc-a', 'lxc-b', 'eth0']) {
     ip('link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}-peer`);
@@ -161,7 +160,7 @@ function bytes(address: string): Uint8Array {
 }
 
 export async function openRig(family: Family, settings: RigSettings = {}): Promise<Rig> {
-  const { portRange = [32768, 65535], tableSize = 4096, ...load } = settings;
+  const { portRange = [32768, 65535], tableSize = 4096, egressAddress = true, ...load } = settings;
   const people = PEOPLE[family];
   makeDevices();
   const ifindex = {
@@ -226,7 +225,7 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
       addr: bytes(people.N),
       port_min: portRange[0],
       port_max: portRange[1],
-      flags: device_flag.DEVICE_HAS_ADDRESS,
+      flags: egressAddress ? device_flag.DEVICE_HAS_ADDRESS : 0,
     }),
   );
 
