@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { drop_reason } from '../../agent/abi/generated.ts';
+
+const DOCS = join(import.meta.dirname, '..', '..', 'docs');
+
+/** Names in backquotes in the first column of a page's tables. */
+function firstColumn(page: string): string[] {
+  const text = readFileSync(join(DOCS, page), 'utf8');
+  return [...text.matchAll(/^\| ((?:`\w+`(?:, )?)+) \|/gm)].flatMap(([, cell]) =>
+    [...(cell ?? '').matchAll(/`(\w+)`/g)].map(([, name]) => name ?? ''),
+  );
+}
+
+const reasons = Object.keys(drop_reason)
+  .filter((name) => name !== 'DROP_NONE' && name !== 'DROP_REASON_COUNT')
+  .map((name) => name.slice('DROP_'.length).toLowerCase());
+
+test('the page of drop reasons names each one, in the order of the enum', () => {
+  assert.deepEqual(firstColumn('drop-reasons.md'), reasons);
+});
+
+test('the flow table says for each drop reason which packet it is', () => {
+  const text = readFileSync(join(DOCS, 'flows.md'), 'utf8');
+  const drops = text.slice(text.indexOf('\n## Drops'));
+  for (const reason of reasons) assert.ok(drops.includes(`\`${reason}\``), reason);
+});
+
+test('every drop reason has a test in the datapath suite', () => {
+  const tests = ['drops.test.ts', 'ports.test.ts', 'failures.test.ts']
+    .map((name) => readFileSync(join(import.meta.dirname, '..', 'datapath', name), 'utf8'))
+    .join('\n');
+  for (const reason of reasons) assert.ok(tests.includes(reason), reason);
+});
