@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { Registry } from 'prom-client';
 import { configWarnings } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { splitListen } from '../config/values.ts';
@@ -20,7 +21,7 @@ import type { Family } from '../lib/ip.ts';
 import { datapathNow, readNodeState } from '../tables/clock.ts';
 import { readCounters } from '../tables/counters.ts';
 import { createLogger } from '../telemetry/log.ts';
-import { createMetrics, type Metrics, type MetricsSources } from '../telemetry/metrics.ts';
+import { type Metrics, type MetricsSources, registerMetrics } from '../telemetry/metrics.ts';
 import { serveMetrics } from '../telemetry/server.ts';
 import { serveApi } from './api.ts';
 import { checkMachine, takeLock } from './checks.ts';
@@ -31,6 +32,7 @@ import { connectionTables, rowTables } from './tables.ts';
 import { packageVersion } from './version.ts';
 
 const COLLECT_EVERY_S = 30;
+const DEFAULT_LISTEN = { host: '127.0.0.1', port: 9964 };
 
 /**
  * Runs the daemon until SIGTERM or SIGINT; links and maps stay. Throws SekishoError when it
@@ -58,6 +60,10 @@ async function start(config: Config, logger: Logger, stack: AsyncDisposableStack
 
   const capabilities = checkMachine(bpffs);
   await checkAgainstNetwork(config);
+  const registry = new Registry();
+  let problems = () => ['starting'];
+  const address = splitListen(config.metrics.listen) ?? DEFAULT_LISTEN;
+  stack.use(await serveMetrics({ ...address, registry, problems: () => problems() }));
   const datapath = stack.use(await loadDatapath(config, capabilities, logger));
   const reapers = { ipv4: loadReaper(bpffs, 'ipv4'), ipv6: loadReaper(bpffs, 'ipv6') };
   stack.use(reapers.ipv4);
@@ -68,7 +74,7 @@ async function start(config: Config, logger: Logger, stack: AsyncDisposableStack
   logger.info('datapath attached');
   stack.use(watchNetwork(() => node.changed(), logger));
 
-  const metrics = createMetrics(metricSources(config, version, datapath));
+  const metrics = registerMetrics(registry, metricSources(config, version, datapath));
   const collector = collect(config, datapath, reapers, metrics, logger);
   stack.defer(() => collector.stop());
   const control = createControl({
@@ -81,10 +87,7 @@ async function start(config: Config, logger: Logger, stack: AsyncDisposableStack
     datapath,
   });
   stack.use(await serveApi(control, join(runDir, 'agent.sock')));
-  const { host = '127.0.0.1', port = 0 } = splitListen(config.metrics.listen) ?? {};
-  const { registry } = metrics;
-  const problems = () => control.health().problems;
-  stack.use(await serveMetrics({ host, port, registry, problems }));
+  problems = () => control.health().problems;
   logger.info({ metrics: config.metrics.listen }, 'ready');
 }
 

@@ -60,7 +60,7 @@ export function buildApi(control: AgentControl): FastifyInstance {
     const health = control.health();
     reply.status(health.healthy ? 200 : 503).send(health);
   });
-  app.get('/v1/endpoints', async () => control.listEndpoints());
+  app.get('/v1/endpoints', () => ({ endpoints: control.listEndpoints() }));
   app.post('/v1/endpoints', async (request, reply) => {
     const { endpoint, created } = await control.addEndpoint(parse(endpointBody, request.body));
     reply.status(created ? 201 : 200);

@@ -1,4 +1,4 @@
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, type Registry } from 'prom-client';
 import type { PassResult } from '../engine/collector.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import type { Counters } from '../tables/counters.ts';
@@ -22,16 +22,14 @@ export interface MetricsSources {
   interval: number;
 }
 
-/** What the daemon reports; the names of docs/metrics.md. */
+/** What the collector tells the metrics. */
 export interface Metrics {
-  registry: Registry;
   onPass(result: PassResult): void;
   onFailure(table: { family: Family; table: TableName }): void;
 }
 
-/** Creates the registry: datapath counters are read when it is scraped, the rest is told. */
-export function createMetrics(sources: MetricsSources): Metrics {
-  const registry = new Registry();
+/** Fills a registry: datapath counters are read when it is scraped, the rest is told. */
+export function registerMetrics(registry: Registry, sources: MetricsSources): Metrics {
   collectDefaultMetrics({ register: registry });
   const make = metricMaker(registry);
   const { version, node, interval } = sources;
@@ -41,7 +39,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
   make.gauge('conntrack_gc_interval_seconds', 'Seconds between collection passes.').set(interval);
   addDatapathMetrics(make, sources);
   registry.registerMetric(attemptsHistogram(`${PREFIX}nat_port_allocation_attempts`, sources));
-  return { registry, ...collectorMetrics(make, sources) };
+  return collectorMetrics(make, sources);
 }
 
 type Maker = ReturnType<typeof metricMaker>;

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { type AgentControl, buildApi, serveApi } from '../../agent/daemon/api.ts';
+import type { Status } from '../../agent/daemon/status.ts';
+import { SekishoError } from '../../agent/lib/errors.ts';
+
+const WEB = {
+  name: 'web-1',
+  interface: 'lxc-web',
+  addresses: ['10.0.1.10'],
+  id: 1,
+  source: 'api' as const,
+  ifindex: 7,
+  state: 'ready' as const,
+};
+
+const PASS = {
+  family: 'ipv4' as const,
+  table: 'ct_tcp' as const,
+  alive: 3,
+  deleted: 2,
+  skipped: 0,
+  failed: 0,
+  natDeleted: 4,
+  evicted: 0,
+  durationMs: 1.5,
+};
+
+function control(overrides: Partial<AgentControl> = {}): AgentControl {
+  return {
+    status: async () => ({ version: '1', healthy: true }) as Status,
+    health: () => ({ healthy: true, problems: [] }),
+    listEndpoints: () => [WEB],
+    addEndpoint: async () => ({ endpoint: WEB, created: true }),
+    deleteEndpoint: async () => WEB,
+    collect: async () => [PASS],
+    ...overrides,
+  };
+}
+
+const body = ({ name, interface: link, addresses } = WEB) => ({ name, interface: link, addresses });
+
+test('a new endpoint is answered with 201, a repeated one with 200', async () => {
+  for (const created of [true, false]) {
+    const seen: unknown[] = [];
+    const app = buildApi(
+      control({
+        async addEndpoint(request) {
+          seen.push(request);
+          return { endpoint: WEB, created };
+        },
+      }),
+    );
+    const answer = await app.inject({ method: 'POST', url: '/v1/endpoints', payload: body() });
+    assert.equal(answer.statusCode, created ? 201 : 200);
+    assert.deepEqual(answer.json(), WEB);
+    assert.deepEqual(seen, [body()]);
+  }
+});
+
+test('a request that is not valid says what was expected, and reaches nobody', async () => {
+  const app = buildApi(
+    control({
+      addEndpoint: () => assert.fail('an invalid request was passed on'),
+    }),
+  );
+  const cases: [object | string, RegExp][] = [
+    [{}, /name/],
+    [{ ...body(), addresses: [] }, /addresses: expected at least one IP address/],
+    [{ ...body(), addresses: ['10.0.1.300'] }, /addresses\.0: expected a unicast IP address/],
+    [{ ...body(), interface: 'far-too-long-a-name' }, /interface: expected an interface name/],
+    [{ ...body(), colour: 'red' }, /colour/],
+  ];
+  for (const [payload, message] of cases) {
+    const answer = await app.inject({ method: 'POST', url: '/v1/endpoints', payload });
+    assert.equal(answer.statusCode, 400);
+    assert.equal(answer.json().code, 'E_USAGE');
+    assert.match(answer.json().message, message);
+  }
+});
+
+test('errors keep their code, message and hint', async () => {
+  const statuses = {
+    E_NO_INTERFACE: 400,
+    E_NOT_FOUND: 404,
+    E_CONFLICT: 409,
+    E_KERNEL: 500,
+  } as const;
+  for (const [code, status] of Object.entries(statuses) as [keyof typeof statuses, number][]) {
+    const app = buildApi(
+      control({
+        async deleteEndpoint() {
+          throw new SekishoError(code, 'no', { hint: 'try another' });
+        },
+      }),
+    );
+    const answer = await app.inject({ method: 'DELETE', url: '/v1/endpoints/web-1' });
+    assert.equal(answer.statusCode, status);
+    assert.deepEqual(answer.json(), { code, message: 'no', hint: 'try another' });
+  }
+});
+
+test('a bug is answered with 500 and a body that is not JSON with 400', async () => {
+  const app = buildApi(
+    control({
+      async collect() {
+        throw new Error('boom');
+      },
+    }),
+  );
+  const bug = await app.inject({ method: 'POST', url: '/v1/gc/run' });
+  assert.equal(bug.statusCode, 500);
+  assert.equal(bug.json().code, 'E_INTERNAL');
+  const garbled = await app.inject({
+    method: 'POST',
+    url: '/v1/endpoints',
+    headers: { 'content-type': 'application/json' },
+    payload: '{',
+  });
+  assert.equal(garbled.statusCode, 400);
+  assert.equal(garbled.json().code, 'E_USAGE');
+});
+
+test('an unknown path is answered in the same shape', async () => {
+  const answer = await buildApi(control()).inject({ method: 'GET', url: '/v2/status' });
+  assert.equal(answer.statusCode, 404);
+  assert.deepEqual(answer.json(), { code: 'E_NOT_FOUND', message: 'there is no GET /v2/status' });
+});
+
+test('endpoints, passes and health are listed', async () => {
+  const app = buildApi(control({ health: () => ({ healthy: false, problems: ['a hook'] }) }));
+  const get = async (url: string) => (await app.inject({ method: 'GET', url })).json();
+  assert.deepEqual(await get('/v1/endpoints'), { endpoints: [WEB] });
+  const passes = await app.inject({ method: 'POST', url: '/v1/gc/run' });
+  assert.deepEqual(passes.json(), { passes: [PASS] });
+  const health = await app.inject({ method: 'GET', url: '/v1/healthz' });
+  assert.equal(health.statusCode, 503);
+  assert.deepEqual(health.json(), { healthy: false, problems: ['a hook'] });
+});
+
+test('a name may hold what a URL must escape', async () => {
+  const seen: string[] = [];
+  const app = buildApi(
+    control({
+      async deleteEndpoint(name) {
+        seen.push(name);
+        return WEB;
+      },
+    }),
+  );
+  const name = 'default/web.1';
+  const url = `/v1/endpoints/${encodeURIComponent(name)}`;
+  assert.equal((await app.inject({ method: 'DELETE', url })).statusCode, 200);
+  assert.deepEqual(seen, [name]);
+});
+
+test('the socket replaces an abandoned one, is its owner’s alone, and goes', async (t) => {
+  const path = join(scratch(t), 'agent.sock');
+  writeFileSync(path, '');
+  const server = await serveApi(control(), path);
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  assert.equal(await statusOver(path), 200);
+  await server[Symbol.asyncDispose]();
+  assert.throws(() => statSync(path), { code: 'ENOENT' });
+});
+
+function scratch(t: TestContext): string {
+  const directory = mkdtempSync(join(tmpdir(), 'sekisho-api-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  return directory;
+}
+
+function statusOver(socketPath: string): Promise<number | undefined> {
+  const { promise, resolve, reject } = Promise.withResolvers<number | undefined>();
+  request({ socketPath, path: '/v1/status' }, (response) => {
+    response.resume();
+    resolve(response.statusCode);
+  })
+    .on('error', reject)
+    .end();
+  return promise;
+}
