@@ -102,8 +102,18 @@ export function conntrackState(tuple: Tuple, entry: CtEntry, now?: number): Conn
   return (entry.seen & SEEN_BOTH) === SEEN_BOTH ? 'established' : 'unreplied';
 }
 
+/** Few combinations of bits occur, in a million lines. */
+const knownWords = new Map<number, string>();
+
 function flagWords(flags: number): string {
-  return flags === 0 ? '' : `${flagNames(flags).join(' ')} `;
+  let words = knownWords.get(flags);
+  if (words === undefined) {
+    words = flagNames(flags)
+      .map((name) => `${name} `)
+      .join('');
+    knownWords.set(flags, words);
+  }
+  return words;
 }
 
 function isTranslated({ nat_addr, nat_port }: CtEntry): boolean {

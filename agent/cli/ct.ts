@@ -8,16 +8,9 @@ import { countConntrack } from './ct-count.ts';
 import { conntrackJson, formatConntrack } from './ct-format.ts';
 import type { FilterOptions } from './filter.ts';
 import { addFilterOptions, compileFilter } from './filter.ts';
-import { flushedLine, flushTable } from './flush.ts';
-import { createOutput, writeJsonArray, writeLines } from './output.ts';
-import {
-  clockOf,
-  conntrackRows,
-  conntrackTables,
-  mapped,
-  matching,
-  pinnedFamilies,
-} from './rows.ts';
+import { createFlusher, flushedLine } from './flush.ts';
+import { createOutput, jsonArrayWriter, lineWriter, writeJsonArray, writeLines } from './output.ts';
+import { clockOf, conntrackTables, pinnedFamilies, visitConntrack, visitMatching } from './rows.ts';
 import { formatTable } from './text-table.ts';
 
 type ListOptions = FilterOptions & OutputOptions & { timeDiff?: boolean };
@@ -40,20 +33,21 @@ async function list(options: ListOptions, command: Command): Promise<void> {
   const filter = compileFilter(options);
   const bpffs = pinsOf(command);
   const now = clockOf(bpffs);
-  const rows = conntrackRows(bpffs, filter);
   const out = createOutput();
   if (options.output === 'json') {
-    await writeJsonArray(
-      out,
-      mapped(rows, ({ tuple, entry }) => conntrackJson(tuple, entry, now)),
+    const json = jsonArrayWriter(out);
+    await visitConntrack(bpffs, filter, (tuple, entry) =>
+      json.write(conntrackJson(tuple, entry, now)),
     );
+    await json.end();
     return;
   }
   const shown = options.timeDiff ? now : undefined;
-  await writeLines(
-    out,
-    mapped(rows, ({ tuple, entry }) => formatConntrack(tuple, entry, shown)),
+  const text = lineWriter(out);
+  await visitConntrack(bpffs, filter, (tuple, entry) =>
+    text.write(formatConntrack(tuple, entry, shown)),
   );
+  await text.end();
 }
 
 async function flush(options: FilterOptions, command: Command): Promise<void> {
@@ -64,9 +58,9 @@ async function flush(options: FilterOptions, command: Command): Promise<void> {
     using reaper = loadReaper(bpffs, family);
     let natDeleted = 0;
     for (const table of conntrackTables(filter)) {
-      const rows = matching(listConntrack(bpffs, family, table), filter);
-      const tuples = mapped(rows, ({ tuple }) => [tuple]);
-      const done = await flushTable(reaper, family, table, tuples);
+      const flusher = createFlusher(reaper, family, table);
+      await visitMatching(listConntrack(bpffs, family, table), filter, flusher.add);
+      const done = await flusher.end();
       natDeleted += done.natDeleted;
       await writeLines(out, [flushedLine(done.deleted, join(bpffs, family, table))]);
     }
@@ -77,7 +71,9 @@ async function flush(options: FilterOptions, command: Command): Promise<void> {
 async function count(options: FilterOptions & OutputOptions, command: Command): Promise<void> {
   const filter = compileFilter(options);
   const bpffs = pinsOf(command);
-  const counts = await countConntrack(conntrackRows(bpffs, filter), clockOf(bpffs));
+  const counter = countConntrack(clockOf(bpffs));
+  await visitConntrack(bpffs, filter, (tuple, entry) => void counter.add(tuple, entry));
+  const counts = counter.counts();
   const out = createOutput();
   if (options.output === 'json') {
     await writeJsonArray(out, counts);

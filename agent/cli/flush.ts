@@ -8,34 +8,39 @@ const BATCH = reap_limit.REAP_BATCH;
 
 export interface Flushed {
   deleted: number;
+  /** NAT entries that went with connections. */
   natDeleted: number;
 }
 
-/** Deletes entries of one table whether they have expired or not; `groups` name their keys. */
-export async function flushTable(
-  reaper: Reaper,
-  family: Family,
-  table: ConnectionTable,
-  groups: AsyncIterable<readonly Tuple[]>,
-): Promise<Flushed> {
+/** Deletes entries of one table whether they have expired or not, a batch at a time. */
+export interface Flusher {
+  add(tuple: Tuple): Promise<void> | undefined;
+  /** Deletes what is left and tells the sum. */
+  end(): Promise<Flushed>;
+}
+
+export function createFlusher(reaper: Reaper, family: Family, table: ConnectionTable): Flusher {
   const { size } = layouts[family].tuple;
   const keys = new Uint8Array(BATCH * size);
   const total: Flushed = { deleted: 0, natDeleted: 0 };
   let count = 0;
   const reap = async () => {
-    const done = await reaper.reap(table, keys, count, { force: true });
+    const pending = count;
+    count = 0;
+    const done = await reaper.reap(table, keys, pending, { force: true });
     total.deleted += done.deleted;
     total.natDeleted += done.natDeleted;
-    count = 0;
   };
-  for await (const group of groups) {
-    for (const tuple of group) {
+  return {
+    add(tuple) {
       keys.set(encodeTuple(family, tuple), count * size);
-      if (++count === BATCH) await reap();
-    }
-  }
-  if (count > 0) await reap();
-  return total;
+      return ++count === BATCH ? reap() : undefined;
+    },
+    async end() {
+      if (count > 0) await reap();
+      return total;
+    },
+  };
 }
 
 export function flushedLine(deleted: number, path: string): string {

@@ -1,6 +1,5 @@
-import type { NatEntry } from '../abi/generated.ts';
+import type { NatEntry, Tuple } from '../abi/generated.ts';
 import { formatAddress, formatEndpoint } from '../lib/ip.ts';
-import type { Connection } from '../tables/connections.ts';
 import { protocolName } from './names.ts';
 
 const KIND_IN = 1;
@@ -23,34 +22,38 @@ export interface PortUse {
   percent: number;
 }
 
-/**
- * Ports in use towards each (protocol, egress address, remote address and port), the fullest
- * first. Every live reverse entry holds one port; `now` tells which of them have expired.
- */
-export async function countPorts(
-  rows: AsyncIterable<Connection<NatEntry>>,
-  capacityOf: PortRanges,
-  now: number | undefined,
-): Promise<PortUse[]> {
+/** Counts ports per (protocol, egress address, remote address and port). */
+export interface PortCounter {
+  /** Takes an entry of either direction; every live reverse entry holds one port. */
+  add(tuple: Tuple, entry: NatEntry): void;
+  /** The fullest first. */
+  uses(): PortUse[];
+}
+
+/** `now` in seconds of the datapath's clock tells which entries have expired. */
+export function countPorts(capacityOf: PortRanges, now: number | undefined): PortCounter {
   const groups = new Map<string, PortUse>();
-  for await (const { tuple, entry } of rows) {
-    const { proto, saddr, sport, daddr, kind } = tuple;
-    if (kind !== KIND_IN || isOver(entry, now)) continue;
-    const egress = formatAddress(daddr);
-    const remote = formatEndpoint(saddr, sport);
-    const key = `${proto} ${egress} ${remote}`;
-    const known = groups.get(key);
-    if (known) {
-      known.used++;
-      continue;
-    }
-    const capacity = ECHO_PROTOCOLS.has(proto) ? ECHO_IDENTIFIERS : capacityOf(egress);
-    const protocol = protocolName(proto);
-    groups.set(key, { protocol, egress, remote, used: 1, capacity, percent: 0 });
-  }
-  const uses = [...groups.values()];
-  for (const use of uses) use.percent = (100 * use.used) / use.capacity;
-  return uses.sort((a, b) => b.percent - a.percent || b.used - a.used);
+  return {
+    add({ proto, saddr, sport, daddr, kind }, entry) {
+      if (kind !== KIND_IN || isOver(entry, now)) return;
+      const egress = formatAddress(daddr);
+      const remote = formatEndpoint(saddr, sport);
+      const key = `${proto} ${egress} ${remote}`;
+      const known = groups.get(key);
+      if (known) {
+        known.used++;
+        return;
+      }
+      const capacity = ECHO_PROTOCOLS.has(proto) ? ECHO_IDENTIFIERS : capacityOf(egress);
+      const protocol = protocolName(proto);
+      groups.set(key, { protocol, egress, remote, used: 1, capacity, percent: 0 });
+    },
+    uses() {
+      const uses = [...groups.values()];
+      for (const use of uses) use.percent = (100 * use.used) / use.capacity;
+      return uses.sort((a, b) => b.percent - a.percent || b.used - a.used);
+    },
+  };
 }
 
 /** An entry whose time is 0 is being taken over by another flow: its port is in use. */

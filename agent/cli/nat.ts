@@ -7,14 +7,21 @@ import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, pinsOf, requirePins } from './context.ts';
 import type { FilterOptions } from './filter.ts';
 import { addFilterOptions, compileFilter } from './filter.ts';
-import { flushedLine, flushTable } from './flush.ts';
+import { createFlusher, flushedLine } from './flush.ts';
 import { formatNat, natJson } from './nat-format.ts';
 import { otherHalf } from './nat-pair.ts';
 import { countPorts } from './nat-ports.ts';
 import { portRanges } from './nat-ranges.ts';
 import { attemptLines, sumAttempts } from './nat-retries.ts';
-import { createOutput, writeJson, writeJsonArray, writeLines } from './output.ts';
-import { clockOf, mapped, matching, natRows, pinnedFamilies } from './rows.ts';
+import {
+  createOutput,
+  jsonArrayWriter,
+  lineWriter,
+  writeJson,
+  writeJsonArray,
+  writeLines,
+} from './output.ts';
+import { clockOf, pinnedFamilies, visitMatching, visitNat } from './rows.ts';
 import { formatTable } from './text-table.ts';
 
 export function register(program: Command): void {
@@ -38,19 +45,16 @@ async function list(options: FilterOptions & OutputOptions, command: Command): P
   const filter = compileFilter(options);
   const bpffs = pinsOf(command);
   const now = clockOf(bpffs);
-  const rows = natRows(bpffs, filter);
   const out = createOutput();
   if (options.output === 'json') {
-    await writeJsonArray(
-      out,
-      mapped(rows, ({ tuple, entry }) => natJson(tuple, entry, now)),
-    );
-  } else {
-    await writeLines(
-      out,
-      mapped(rows, ({ tuple, entry }) => formatNat(tuple, entry, now)),
-    );
+    const json = jsonArrayWriter(out);
+    await visitNat(bpffs, filter, (tuple, entry) => json.write(natJson(tuple, entry, now)));
+    await json.end();
+    return;
   }
+  const text = lineWriter(out);
+  await visitNat(bpffs, filter, (tuple, entry) => text.write(formatNat(tuple, entry, now)));
+  await text.end();
 }
 
 async function flush(options: FilterOptions, command: Command): Promise<void> {
@@ -59,9 +63,12 @@ async function flush(options: FilterOptions, command: Command): Promise<void> {
   const out = createOutput();
   for (const family of pinnedFamilies(bpffs, filter)) {
     using reaper = loadReaper(bpffs, family);
-    const rows = matching(listNat(bpffs, family), filter);
-    const pairs = mapped(rows, ({ tuple, entry }) => [tuple, otherHalf(tuple, entry)]);
-    const { deleted } = await flushTable(reaper, family, 'snat', pairs);
+    const flusher = createFlusher(reaper, family, 'snat');
+    await visitMatching(listNat(bpffs, family), filter, async (tuple, entry) => {
+      await flusher.add(tuple);
+      await flusher.add(otherHalf(tuple, entry));
+    });
+    const { deleted } = await flusher.end();
     await writeLines(out, [flushedLine(deleted, join(bpffs, family, 'snat'))]);
   }
 }
@@ -75,9 +82,9 @@ async function ports(
   const { state, masquerade } = configOf(command);
   requirePins(state.bpffs);
   const ranges = portRanges(state.bpffs, masquerade.ports);
-  const rows = natRows(state.bpffs, filter);
-  const used = await countPorts(rows, ranges, clockOf(state.bpffs));
-  const shown = used.slice(0, top);
+  const counter = countPorts(ranges, clockOf(state.bpffs));
+  await visitNat(state.bpffs, filter, (tuple, entry) => void counter.add(tuple, entry));
+  const shown = counter.uses().slice(0, top);
   const out = createOutput();
   if (options.output === 'json') {
     await writeJsonArray(out, shown);

@@ -46,28 +46,39 @@ export function createOutput(stream: Writable = process.stdout): Output {
   };
 }
 
-/** Writes one line per item. */
-export async function writeLines(out: Output, lines: AsyncIterable<string> | Iterable<string>) {
-  for await (const line of lines) {
-    const wait = out.write(`${line}\n`);
-    if (wait) await wait;
-  }
-  await out.flush();
+/** Takes items one at a time; `end` makes the document complete and hands it over. */
+export interface ItemWriter<Item> {
+  write(item: Item): Promise<void> | undefined;
+  end(): Promise<void>;
 }
 
-/** Writes one JSON document, an array, element by element. */
-export async function writeJsonArray(
-  out: Output,
-  items: AsyncIterable<unknown> | Iterable<unknown>,
-): Promise<void> {
+/** One line per item. */
+export function lineWriter(out: Output): ItemWriter<string> {
+  return { write: (line) => out.write(`${line}\n`), end: out.flush };
+}
+
+/** One JSON document, an array, element by element. */
+export function jsonArrayWriter(out: Output): ItemWriter<unknown> {
   let separator = '[\n';
-  for await (const item of items) {
-    const wait = out.write(`${separator}${JSON.stringify(item)}`);
-    if (wait) await wait;
-    separator = ',\n';
-  }
-  await out.write(separator === '[\n' ? '[]\n' : '\n]\n');
-  await out.flush();
+  return {
+    write(item) {
+      const text = `${separator}${JSON.stringify(item)}`;
+      separator = ',\n';
+      return out.write(text);
+    },
+    async end() {
+      await out.write(separator === '[\n' ? '[]\n' : '\n]\n');
+      await out.flush();
+    },
+  };
+}
+
+export function writeLines(out: Output, lines: Iterable<string>): Promise<void> {
+  return writeAll(lineWriter(out), lines);
+}
+
+export function writeJsonArray(out: Output, items: Iterable<unknown>): Promise<void> {
+  return writeAll(jsonArrayWriter(out), items);
 }
 
 /** Writes one JSON document for people and programs alike. */
@@ -83,4 +94,12 @@ function written(stream: Writable, text: string): Promise<void> {
       else reject((error as NodeJS.ErrnoException).code === 'EPIPE' ? new ReaderGone() : error);
     });
   });
+}
+
+async function writeAll<Item>(writer: ItemWriter<Item>, items: Iterable<Item>): Promise<void> {
+  for (const item of items) {
+    const wait = writer.write(item);
+    if (wait) await wait;
+  }
+  await writer.end();
 }

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CtEntry, NatEntry } from '../abi/generated.ts';
+import type { CtEntry, NatEntry, Tuple } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
 import { datapathNow, findNodeState } from '../tables/clock.ts';
 import type { Connection } from '../tables/connections.ts';
@@ -9,6 +9,9 @@ import { listNat } from '../tables/snat.ts';
 import type { Filter } from './filter.ts';
 
 export type CtTable = 'ct_tcp' | 'ct_any';
+
+/** What is done with a row; a promise holds the walk up until it is settled. */
+export type Visit<Entry> = (tuple: Tuple, entry: Entry) => Promise<void> | undefined;
 
 const TCP = 6;
 
@@ -23,41 +26,41 @@ export function pinnedFamilies(bpffs: string, { families }: Filter): readonly Fa
   return families.filter((family) => existsSync(join(bpffs, family, 'ct_tcp')));
 }
 
-/** Matching entries of all connection tables, streamed. */
-export async function* conntrackRows(
+/** Visits matching entries of all connection tables, one at a time as they are read. */
+export async function visitConntrack(
   bpffs: string,
   filter: Filter,
-): AsyncGenerator<Connection<CtEntry>> {
+  visit: Visit<CtEntry>,
+): Promise<void> {
   for (const family of pinnedFamilies(bpffs, filter)) {
     for (const table of conntrackTables(filter)) {
-      yield* matching(listConntrack(bpffs, family, table), filter);
+      await visitMatching(listConntrack(bpffs, family, table), filter, visit);
     }
   }
 }
 
-/** Matching NAT entries of the given families, streamed. */
-export async function* natRows(
+/** Visits matching NAT entries of both families. */
+export async function visitNat(
   bpffs: string,
   filter: Filter,
-): AsyncGenerator<Connection<NatEntry>> {
+  visit: Visit<NatEntry>,
+): Promise<void> {
   for (const family of pinnedFamilies(bpffs, filter)) {
-    yield* matching(listNat(bpffs, family), filter);
+    await visitMatching(listNat(bpffs, family), filter, visit);
   }
 }
 
-/** The rows that a filter lets through. */
-export async function* matching<Entry>(
+/** A plain loop: another generator around the rows would cost as much as formatting them. */
+export async function visitMatching<Entry>(
   rows: AsyncIterable<Connection<Entry>>,
   filter: Filter,
-): AsyncGenerator<Connection<Entry>> {
-  for await (const row of rows) if (filter.matches(row.tuple)) yield row;
-}
-
-export async function* mapped<From, To>(
-  items: AsyncIterable<From>,
-  change: (item: From) => To,
-): AsyncGenerator<To> {
-  for await (const item of items) yield change(item);
+  visit: Visit<Entry>,
+): Promise<void> {
+  for await (const { tuple, entry } of rows) {
+    if (!filter.matches(tuple)) continue;
+    const wait = visit(tuple, entry);
+    if (wait) await wait;
+  }
 }
 
 /** Seconds of the datapath's clock; undefined when the node's state is not pinned. */

@@ -43,7 +43,7 @@ function gcLines({ gc }: StatusReport, now: number): string[] {
   if (gc === null) return [];
   const last = gc.lastRun === undefined ? 'never' : `${since(gc.lastRun, now)} ago`;
   const next = gc.nextRun === undefined ? '' : `, next in ${since(now, gc.nextRun)}`;
-  return [`${gc.runs} runs, every ${formatDuration(gc.intervalSeconds)}, last ${last}${next}`];
+  return [`every ${formatDuration(gc.intervalSeconds)}, ${gc.runs} so far, last ${last}${next}`];
 }
 
 function kernelLine({ capabilities }: StatusReport): string {

@@ -108,8 +108,10 @@ describe('the other half of a NAT pair', () => {
 });
 
 describe('ports in use', () => {
-  async function* rows(items: [Tuple, NatEntry][]) {
-    for (const [tuple, value] of items) yield { tuple, entry: value };
+  function count(now: number, items: [Tuple, NatEntry][]) {
+    const counter = countPorts(() => 4, now);
+    for (const [tuple, value] of items) counter.add(tuple, value);
+    return counter.uses();
   }
   const reverse = (port: number, fields: Partial<Tuple> = {}): Tuple => ({
     ...REVERSE,
@@ -118,18 +120,14 @@ describe('ports in use', () => {
   });
   const alive = entry(POD, 40000, { expires: 200 });
 
-  it('are counted per protocol, egress address and remote endpoint, the fullest first', async () => {
-    const used = await countPorts(
-      rows([
-        [FORWARD, alive],
-        [reverse(40000), alive],
-        [reverse(40001), alive],
-        [reverse(40000, { sport: 80 }), alive],
-        [reverse(7, { proto: ICMP, sport: 0 }), alive],
-      ]),
-      () => 4,
-      100,
-    );
+  it('are counted per protocol, egress address and remote endpoint, the fullest first', () => {
+    const used = count(100, [
+      [FORWARD, alive],
+      [reverse(40000), alive],
+      [reverse(40001), alive],
+      [reverse(40000, { sport: 80 }), alive],
+      [reverse(7, { proto: ICMP, sport: 0 }), alive],
+    ]);
     assert.deepEqual(
       used.map((use) => [
         use.protocol,
@@ -147,15 +145,11 @@ describe('ports in use', () => {
     );
   });
 
-  it('leave out what has expired, and keep what is being taken over', async () => {
-    const used = await countPorts(
-      rows([
-        [reverse(40000), entry(POD, 1, { expires: 100 })],
-        [reverse(40001), entry(POD, 1, { expires: 0 })],
-      ]),
-      () => 4,
-      100,
-    );
+  it('leave out what has expired, and keep what is being taken over', () => {
+    const used = count(100, [
+      [reverse(40000), entry(POD, 1, { expires: 100 })],
+      [reverse(40001), entry(POD, 1, { expires: 0 })],
+    ]);
     assert.deepEqual(
       used.map((use) => use.used),
       [1],
