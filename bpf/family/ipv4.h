@@ -36,12 +36,13 @@ static __always_inline bool ip_addr_equal(const struct ip_addr *a, const struct 
 	return a->addr == b->addr;
 }
 
-/* 224.0.0.0/4, the limited broadcast, 169.254.0.0/16, 0.0.0.0/8: stays on its link. */
+/* 224.0.0.0/4, the limited broadcast, 0.0.0.0/8: stays on its link. 169.254.0.0/16
+ * does not count: clouds route their metadata service there. */
 static __always_inline bool ip_addr_is_link_scoped(const struct ip_addr *a)
 {
 	__u32 addr = bpf_ntohl(a->addr);
 
-	return addr >> 28 == 0xe || addr == 0xffffffff || addr >> 16 == 0xa9fe || addr >> 24 == 0;
+	return addr >> 28 == 0xe || addr == 0xffffffff || addr >> 24 == 0;
 }
 
 /* One's complement difference to add where `from` becomes `to`. */

@@ -29,6 +29,7 @@ static __always_inline int parse_tcp(struct cursor *cursor, struct packet *packe
 	if (tcp->doff * 4 < sizeof(*tcp))
 		return -DROP_MALFORMED;
 	packet->l4 = L4_TCP;
+	packet->l4_len = tcp->doff * 4;
 	packet->tuple.sport = tcp->source;
 	packet->tuple.dport = tcp->dest;
 	packet->tcp_flags = ((__u8 *)tcp)[13];
@@ -43,6 +44,7 @@ static __always_inline int parse_ports(struct cursor *cursor, struct packet *pac
 	if (!ports)
 		return packet_short(cursor->skb, cursor->off + 8);
 	packet->l4 = packet->tuple.proto == IPPROTO_UDP ? L4_UDP : L4_SCTP;
+	packet->l4_len = sizeof(struct udphdr);
 	packet->tuple.sport = ports->source;
 	packet->tuple.dport = ports->dest;
 	return PARSE_OK;
@@ -96,9 +98,7 @@ static __always_inline void parse_segment_length(struct __sk_buff *skb, struct p
 	__u32 segment = CTX_LOAD(skb, gso_size);
 
 	if (segment)
-		packet->l3_len =
-			packet->l4_off - ETH_HLEN + segment +
-			(packet->l4 == L4_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr));
+		packet->l3_len = packet->l4_off - ETH_HLEN + packet->l4_len + segment;
 }
 
 /* PARSE_OK, PARSE_NOT_OURS, or a negative drop reason. */

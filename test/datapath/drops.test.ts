@@ -61,7 +61,7 @@ for (const family of ['ipv4', 'ipv6'] as const) {
     });
 
     test('invalid_source: another pod’s, the node’s, an unknown address', () => {
-      for (const src of [B, N, W, X]) {
+      for (const src of [B, N, W, X, ...(v4 ? ['169.254.1.1', '127.0.0.1'] : [])]) {
         dropped('from_endpoint', { ip: { src, dst: W }, tcp }, 'invalid_source');
       }
     });

@@ -93,6 +93,8 @@ export interface Rig extends AsyncDisposable {
   count(name: TableName): Promise<number>;
   clear(): Promise<void>;
   reap(name: TableName, keys: FlowKey[], force?: boolean): Promise<{ deleted: number }>;
+  /** Takes a connection table away from the programs, so that every insertion fails. */
+  takeAway(name: TableName): void;
   /** The datapath's clock, s. */
   now(): number;
   nsPerRun(hook: Hook, packet: Uint8Array, repeat: number, options?: RunOptions): number;
@@ -343,6 +345,7 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
       for (const [i, key] of keys.entries()) packed.set(encodeKey(key), i * shape.tuple.size);
       return reaper.reap(name, packed, keys.length, { force });
     },
+    takeAway: (name) => void datapath.map(family, `${name}_maps`).delete(new Uint8Array(4)),
     now: () => Math.floor(Number(reaper.readClock().jiffies) / HZ),
     nsPerRun(hook, packet, repeat, options = {}) {
       const program = datapath.programs[family][hook];
