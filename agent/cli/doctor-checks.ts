@@ -42,9 +42,9 @@ export async function checkMachine(bpffsOf: () => string): Promise<Check[]> {
     ...kernelChecks(),
     ...pinDirectory(bpffsOf),
     builtObjects(),
-    tool('ip', true, 'install iproute2'),
-    tool('clang', false, 'install clang; only make build needs it'),
-    tool('bpftool', false, 'install bpftool; only to look at maps and programs by hand'),
+    tool(['ip'], true, 'install iproute2'),
+    tool(['clang-19', 'clang'], false, 'install clang-19; only make build needs it'),
+    tool(['bpftool'], false, 'install bpftool; only to look at maps and programs by hand'),
     forwarding('IPv4 forwarding', 'net/ipv4/ip_forward'),
     forwarding('IPv6 forwarding', 'net/ipv6/conf/all/forwarding'),
   ];
@@ -110,9 +110,12 @@ function isBuilt(name: string): boolean {
   }
 }
 
-function tool(name: string, required: boolean, fix: string): Check {
+/** The first of several names that is there. */
+function tool(names: readonly string[], required: boolean, fix: string): Check {
   const places = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
-  const found = places.map((place) => join(place, name)).find((path) => existsSync(path));
+  const candidates = names.flatMap((name) => places.map((place) => join(place, name)));
+  const found = candidates.find((path) => existsSync(path));
+  const name = names.at(-1) ?? '';
   return { name, ok: found !== undefined, required, detail: found ?? 'not found', fix };
 }
 

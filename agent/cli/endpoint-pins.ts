@@ -3,31 +3,36 @@ import { readNetwork } from '../engine/ip-tool.ts';
 import { FAMILIES, formatAddress } from '../lib/ip.ts';
 import { listEndpoints } from '../tables/endpoints.ts';
 
-/** An endpoint as listings show it. */
+/** An endpoint as listings show it. What only the daemon knows is null without it. */
 export interface ListedEndpoint {
-  /** Only the daemon knows names. */
+  id: number;
   name: string | null;
   interface: string | null;
+  /** 0 while its interface is not there. */
+  ifindex: number;
   addresses: string[];
+  source: 'config' | 'api' | null;
+  state: 'ready' | 'no_interface' | null;
 }
 
 /** Endpoints as the datapath has them; the node's own addresses are none. */
 export async function pinnedEndpoints(bpffs: string): Promise<ListedEndpoint[]> {
-  const byId = new Map<number, { ifindex: number; addresses: string[] }>();
+  const byId = new Map<number, ListedEndpoint>();
+  const unknown = { name: null, interface: null, source: null, state: null };
   for (const family of FAMILIES) {
     for (const { addr, endpoint } of listEndpoints(bpffs, family)) {
-      if (endpoint.flags & endpoint_flag.ENDPOINT_HOST) continue;
-      const known = byId.get(endpoint.id);
-      if (known) known.addresses.push(formatAddress(addr));
-      else byId.set(endpoint.id, { ifindex: endpoint.ifindex, addresses: [formatAddress(addr)] });
+      const { id, ifindex, flags } = endpoint;
+      if (flags & endpoint_flag.ENDPOINT_HOST) continue;
+      const listed = byId.get(id) ?? { id, ifindex, ...unknown, addresses: [] };
+      listed.addresses.push(formatAddress(addr));
+      byId.set(id, listed);
     }
   }
   if (byId.size === 0) return [];
   const { interfaces } = await readNetwork();
-  const names = new Map(interfaces.map(({ ifindex, name }) => [ifindex, name]));
-  return [...byId.values()].map(({ ifindex, addresses }) => ({
-    name: null,
-    interface: names.get(ifindex) ?? null,
-    addresses,
-  }));
+  for (const endpoint of byId.values()) {
+    const found = interfaces.find(({ ifindex }) => ifindex === endpoint.ifindex);
+    endpoint.interface = found?.name ?? null;
+  }
+  return [...byId.values()].sort((a, b) => a.id - b.id);
 }

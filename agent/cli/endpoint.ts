@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { SekishoError } from '../lib/errors.ts';
 import { agentClient } from './client.ts';
 import type { OutputOptions } from './context.ts';
-import { addOutputOption, configOf } from './context.ts';
+import { addOutputOption, configOf, requirePins } from './context.ts';
 import type { ListedEndpoint } from './endpoint-pins.ts';
 import { pinnedEndpoints } from './endpoint-pins.ts';
 import { createOutput, writeJsonArray, writeLines } from './output.ts';
@@ -13,7 +13,7 @@ export function register(program: Command): void {
   addOutputOption(endpoint.command('list')).description('print the endpoints').action(list);
   endpoint
     .command('add <name>')
-    .description('add an endpoint, or replace the one of this name')
+    .description('add an endpoint')
     .requiredOption('--interface <name>', "host side of the endpoint's link")
     .requiredOption('--address <address...>', 'its addresses')
     .action(add);
@@ -28,12 +28,16 @@ async function list(options: OutputOptions, command: Command): Promise<void> {
     await writeJsonArray(out, endpoints);
     return;
   }
-  const rows = endpoints.map(({ name, interface: link, addresses }) => [
+  const rows = endpoints.map(({ id, name, interface: link, addresses, source, state }) => [
+    id,
     name ?? '-',
     link ?? '-',
     addresses.join(' '),
+    source ?? '-',
+    state ?? '-',
   ]);
-  await writeLines(out, formatTable(['NAME', 'INTERFACE', 'ADDRESSES'], rows));
+  const heading = ['ID', 'NAME', 'INTERFACE', 'ADDRESSES', 'SOURCE', 'STATE'];
+  await writeLines(out, formatTable(heading, rows));
 }
 
 /** As the daemon knows them; without it, as the pinned maps hold them: names are lost. */
@@ -42,10 +46,9 @@ async function listEndpoints(bpffs: string, runDir: string): Promise<ListedEndpo
     const answer = await agentClient(runDir).get<{ endpoints: ListedEndpoint[] }>('/v1/endpoints');
     return answer.endpoints;
   } catch (error) {
-    if (error instanceof SekishoError && error.code === 'E_NOT_RUNNING') {
-      return pinnedEndpoints(bpffs);
-    }
-    throw error;
+    if (!(error instanceof SekishoError && error.code === 'E_NOT_RUNNING')) throw error;
+    requirePins(bpffs);
+    return pinnedEndpoints(bpffs);
   }
 }
 

@@ -1,4 +1,4 @@
-import { formatDuration } from '../lib/units.ts';
+import { scheduleLine } from './gc.ts';
 import { mapLines } from './map.ts';
 import type { StatusReport } from './status-report.ts';
 import { formatTable } from './text-table.ts';
@@ -8,7 +8,7 @@ export function statusLines(report: StatusReport, now: number): string[] {
   return [
     ...formatTable(['AGENT', ''], agentRows(report)).slice(1),
     ...section('HOOKS', hookLines(report)),
-    ...section('GARBAGE COLLECTION', gcLines(report, now)),
+    ...section('GARBAGE COLLECTION', report.gc ? [scheduleLine(report.gc, now)] : []),
     ...section('KERNEL', [kernelLine(report)]),
     ...section('MAPS', mapLines(report.maps)),
     ...section('WARNINGS', report.warnings),
@@ -39,13 +39,6 @@ function hookLines({ hooks }: StatusReport): string[] {
   return rows.length > 0 ? formatTable(['INTERFACE', 'PROGRAM', 'FAMILY', 'STATE'], rows) : [];
 }
 
-function gcLines({ gc }: StatusReport, now: number): string[] {
-  if (gc === null) return [];
-  const last = gc.lastRun === undefined ? 'never' : `${since(gc.lastRun, now)} ago`;
-  const next = gc.nextRun === undefined ? '' : `, next in ${since(now, gc.nextRun)}`;
-  return [`every ${formatDuration(gc.intervalSeconds)}, ${gc.runs} so far, last ${last}${next}`];
-}
-
 function kernelLine({ capabilities }: StatusReport): string {
   const features = Object.entries(capabilities ?? {}).filter(([, has]) => typeof has === 'boolean');
   if (features.length === 0) return 'not probed';
@@ -54,8 +47,4 @@ function kernelLine({ capabilities }: StatusReport): string {
 
 function section(title: string, lines: readonly string[]): string[] {
   return lines.length === 0 ? [] : ['', title, ...lines.map((line) => `  ${line}`)];
-}
-
-function since(from: number, to: number): string {
-  return formatDuration(Math.max(0, Math.round((to - from) / 1000)));
 }

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, it } from 'node:test';
+import { decode } from '../../agent/abi/codec.ts';
+import { layouts } from '../../agent/abi/generated.ts';
+import { countConntrack } from '../../agent/cli/ct-count.ts';
+import { conntrackJson } from '../../agent/cli/ct-format.ts';
+import { natJson } from '../../agent/cli/nat-format.ts';
+import { countPorts } from '../../agent/cli/nat-ports.ts';
+import { reportStatus } from '../../agent/cli/status-report.ts';
+
+const text = readFileSync(new URL('../../docs/json.md', import.meta.url), 'utf8');
+const { tuple, ct_entry, nat_entry } = layouts.ipv4;
+const FLOW = { ...decode(tuple, new Uint8Array(tuple.size)), kind: 1 };
+const CT = decode(ct_entry, new Uint8Array(ct_entry.size));
+const NAT = decode(nat_entry, new Uint8Array(nat_entry.size));
+
+/** Words in code type under a heading of docs/json.md, and those of every flow. */
+function documented(command: string): Set<string> {
+  const section = (heading: string) =>
+    text.split(/^## /m).find((part) => part.startsWith(heading)) ?? '';
+  const words = `${section(`\`${command}\``)} ${section('Fields of a flow')}`;
+  return new Set(
+    [...words.matchAll(/`([^`]+)`/g)].flatMap(([, code]) => code?.match(/\w+/g) ?? []),
+  );
+}
+
+const ports = countPorts(() => 1, undefined);
+ports.add(FLOW, NAT);
+const counts = countConntrack(undefined);
+counts.add(FLOW, CT);
+const idle = reportStatus({
+  daemon: undefined,
+  attachments: [],
+  devices: [2],
+  endpoints: [],
+  names: new Map([[2, 'eth0']]),
+  maps: [],
+  capabilities: undefined,
+});
+
+const documents: Record<string, object | undefined> = {
+  'ct list': conntrackJson(FLOW, CT),
+  'nat list': natJson(FLOW, NAT),
+  'nat ports': ports.uses()[0],
+  'ct count': counts.counts()[0],
+  status: { ...idle, ...idle.hooks[0] },
+};
+
+describe('docs/json.md', () => {
+  for (const [command, document] of Object.entries(documents)) {
+    it(`names every field of ${command}`, () => {
+      assert.ok(document);
+      const known = documented(command);
+      assert.deepEqual(
+        Object.keys(document).filter((field) => !known.has(field)),
+        [],
+      );
+    });
+  }
+});
+
+describe('the status report', () => {
+  it('misses the hooks that a device should have', () => {
+    assert.equal(idle.healthy, false);
+    assert.deepEqual(idle.problems.toSorted(), [
+      'from_netdev (ipv4) is missing on eth0',
+      'from_netdev (ipv6) is missing on eth0',
+      'the agent is not running',
+      'to_netdev (ipv4) is missing on eth0',
+      'to_netdev (ipv6) is missing on eth0',
+    ]);
+  });
+});
