@@ -225,7 +225,7 @@ enum update_error {
 
 enum nat_probe {
 	NAT_PROBES = 32,          /* keyed, independent candidates */
-	NAT_SCAN = 1024,          /* then neighbouring ports, one after the other */
+	NAT_SCAN = 1024,          /* then a walk across the range */
 	NAT_ATTEMPT_SCANNED = 32, /* histogram slot of ports found by the scan */
 	NAT_ATTEMPT_FAILED = 33,
 	NAT_ATTEMPT_SLOTS = 34,

@@ -3,7 +3,7 @@
  * Which port a masqueraded flow leaves with.
  *
  * Candidates come in a fixed order for a flow: the port it brought, then keyed
- * independent probes, then a window of neighbours. The same flow therefore finds
+ * independent probes, then a walk in long strides. The same flow therefore finds
  * its old port again, and an outsider cannot guess the next one. Inserting the
  * reverse half with NOEXIST is the reservation: there is no other lock.
  */
@@ -12,6 +12,11 @@
 #include "table.h"
 #include "clock.h"
 #include "packet.h"
+
+/* Stride of the walk: a prime beyond every range, so that it meets each port
+ * once, and near the golden ratio of the usual ranges, so that it spreads. Pods
+ * bring their ports in long runs, which a walk to the neighbours would not leave. */
+#define PORT_STRIDE 106033
 
 /* A flow that is looking for its port. */
 struct port_search {
@@ -73,11 +78,8 @@ static __always_inline __u32 port_candidate(const struct port_search *search, __
 
 	if (attempt == 0 && own - search->min < search->range)
 		return own;
-	if (attempt > NAT_PROBES) {
-		offset += attempt - NAT_PROBES;
-		if (offset >= search->range)
-			offset -= search->range;
-	}
+	if (attempt > NAT_PROBES)
+		offset = (offset + (attempt - NAT_PROBES) * PORT_STRIDE) % search->range;
 	return search->min + offset;
 }
 
@@ -186,9 +188,9 @@ static long port_attempt(__u32 attempt, void *data)
  * has its own, or none. */
 static __always_inline __u32 port_attempts(const struct port_search *search, bool scan)
 {
-	__u32 window = search->range < NAT_SCAN ? search->range : NAT_SCAN;
+	__u32 walk = search->range < NAT_SCAN ? search->range : NAT_SCAN;
 
 	if (search->l4 == L4_SCTP)
 		return bpf_ntohs(search->forward->sport) - (__u32)search->min < search->range;
-	return NAT_PROBES + (scan ? window : 0);
+	return NAT_PROBES + (scan ? walk : 0);
 }

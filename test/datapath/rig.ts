@@ -81,6 +81,7 @@ export interface RunResult {
 export interface Rig extends AsyncDisposable {
   family: Family;
   ifindex: { a: number; b: number; eth0: number };
+  programIds: { from_endpoint: number; to_netdev: number };
   run(hook: Hook, packet: Uint8Array, options?: RunOptions): RunResult;
   /** from_endpoint on pod a's link, then to_netdev with what it left. */
   out(packet: Uint8Array): RunResult;
@@ -285,6 +286,10 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
   const rig: Rig = {
     family,
     ifindex,
+    programIds: {
+      from_endpoint: datapath.programs[family].from_endpoint.id,
+      to_netdev: datapath.programs[family].to_netdev.id,
+    },
     run(hook, packet, options = {}) {
       const before = readCounters();
       const program = datapath.programs[family][hook];

@@ -1,0 +1,49 @@
+/** Opens flows as fast as it can: one of several that run at the same time. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { type BpfProgram, programById } from '../../agent/kernel/program.ts';
+import { buildPacket } from '../lib/packet.ts';
+
+export interface RaceOrder {
+  family: 'ipv4' | 'ipv6';
+  src: string;
+  dst: string;
+  /** Source ports from here on. */
+  first: number;
+  count: number;
+  programs: { from_endpoint: number; to_netdev: number };
+  ifindex: number;
+  eth0: number;
+}
+
+const SKB = { size: 192, ingressIfindex: 36, ifindex: 40, cb: 48 };
+const DROP = 2;
+
+const order: RaceOrder = workerData;
+const fromEndpoint = open(order.programs.from_endpoint);
+const toNetdev = open(order.programs.to_netdev);
+const pod = context(order.ifindex, order.ifindex);
+const egress = context(order.eth0, order.ifindex);
+let opened = 0;
+for (let i = 0; i < order.count; i++) {
+  const tcp = { sport: order.first + i, dport: 443, flags: 'S' };
+  const data = buildPacket({ ip: { src: order.src, dst: order.dst }, tcp });
+  const first = fromEndpoint.testRun({ data, ctx: pod });
+  egress.set(first.ctx.subarray(SKB.cb, SKB.cb + 20), SKB.cb);
+  const second = toNetdev.testRun({ data: first.data, ctx: egress });
+  if (second.retval !== DROP) opened += 1;
+}
+parentPort?.postMessage(opened);
+
+function open(id: number): BpfProgram {
+  const program = programById(id);
+  if (!program) throw new Error(`no program ${id}`);
+  return program;
+}
+
+function context(ifindex: number, ingressIfindex: number): Uint8Array {
+  const ctx = new Uint8Array(SKB.size);
+  const view = new DataView(ctx.buffer);
+  view.setUint32(SKB.ifindex, ifindex, true);
+  view.setUint32(SKB.ingressIfindex, ingressIfindex, true);
+  return ctx;
+}
