@@ -28,7 +28,7 @@ export interface NodeOptions {
 }
 
 /** The node as the datapath serves it: its devices and endpoints, kept up with the network. */
-export interface NodeKeeper extends Disposable {
+export interface NodeKeeper extends AsyncDisposable {
   /** Reads the network and applies it. Rejects when that fails. */
   refresh(): Promise<void>;
   /** The network may have changed: refreshes, and tries again every 5 s while that fails. */
@@ -71,6 +71,7 @@ export function createNode({ config, store, context, logger }: NodeOptions): Nod
   }
 
   function changed(): void {
+    if (closed) return;
     serial(refresh).catch((error: unknown) => {
       logger.error({ err: error }, 'the network changed and could not be followed');
       clearTimeout(retry);
@@ -109,9 +110,10 @@ export function createNode({ config, store, context, logger }: NodeOptions): Nod
     deleteEndpoint: (name) => serial(() => remove(name)),
     problem: () => failure,
     warnings: () => plan?.problems ?? [],
-    [Symbol.dispose]() {
+    async [Symbol.asyncDispose]() {
       closed = true;
       clearTimeout(retry);
+      await serial(() => {});
     },
   };
 }

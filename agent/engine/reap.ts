@@ -1,8 +1,8 @@
 import { decode, encode } from '../abi/codec.ts';
-import { layouts, reap_limit, table as tableNumber } from '../abi/generated.ts';
-import type { BpfMap } from '../kernel/map.ts';
-import { openPinnedMap } from '../kernel/map.ts';
+import { layouts, type ReapArgs, reap_limit, table as tableNumber } from '../abi/generated.ts';
+import { type BpfMap, openPinnedMap } from '../kernel/map.ts';
 import { type BpfObject, openObject } from '../kernel/object.ts';
+import type { BpfProgram } from '../kernel/program.ts';
 import { SekishoError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
 import { readNodeState } from '../tables/clock.ts';
@@ -58,76 +58,77 @@ export interface Reaper extends Disposable {
 export function loadReaper(bpffs: string, family: Family): Reaper {
   const node = readNodeState(bpffs);
   using object = openObject(objectPath(`${family}-reap.bpf.o`));
-  using maps = reusePinned(object, bpffs, family);
-  void maps;
+  using pinned = new DisposableStack();
+  reusePinned(object, bpffs, family, pinned);
   object.setRodata(configBytes(family, object.rodata(), { secret: node.secret, hz: node.hz }));
   object.load();
-  const keyMap = object.map(KEYS);
-  const program = object.program('reap');
-  const clock = object.program('read_clock');
+  return createReaper(family, {
+    keys: object.map(KEYS),
+    reap: object.program('reap'),
+    clock: object.program('read_clock'),
+  });
+}
+
+interface ReapParts {
+  keys: BpfMap;
+  reap: BpfProgram;
+  clock: BpfProgram;
+}
+
+function createReaper(family: Family, { keys: keyMap, reap, clock }: ReapParts): Reaper {
+  const { tuple, reap_args, clock_sample } = layouts[family];
   const window = keyMap.mmap();
   const serial = createSerial();
-  const layout = layouts[family];
 
-  async function reapBatch(
-    table: ConnectionTable,
-    keys: Uint8Array,
-    count: number,
-    force: boolean,
-  ): Promise<ReapResult> {
+  async function reapBatch(keys: Uint8Array, args: Partial<ReapArgs>): Promise<ReapResult> {
     window.set(keys);
-    const args = { table: NUMBERS[table], count, force: Number(force) };
-    const ctx = encode(layout.reap_args, {
-      ...args,
-      now: 0,
-      deleted: 0,
-      skipped: 0,
-      nat_deleted: 0,
-      failed: 0,
-    });
-    const refused = await program.runAsync(ctx);
-    if (refused !== 0) throw new SekishoError('E_INTERNAL', `the reaper refused ${count} keys`);
-    const { now, deleted, skipped, nat_deleted, failed } = decode(layout.reap_args, ctx);
+    const ctx = encode(reap_args, args);
+    const refused = await reap.runAsync(ctx);
+    if (refused !== 0) throw new SekishoError('E_INTERNAL', 'the reaper refused its keys');
+    const { now, deleted, skipped, nat_deleted, failed } = decode(reap_args, ctx);
     return { now, deleted, skipped, natDeleted: nat_deleted, failed };
   }
 
   return {
     async reap(table, keys, count, { force = false } = {}) {
-      const size = layout.tuple.size;
       const total: ReapResult = { deleted: 0, skipped: 0, natDeleted: 0, failed: 0, now: 0 };
       for (let done = 0; done < count; done += reap_limit.REAP_BATCH) {
         const part = Math.min(reap_limit.REAP_BATCH, count - done);
-        const slice = keys.subarray(done * size, (done + part) * size);
-        add(total, await serial(() => reapBatch(table, slice, part, force)));
+        const slice = keys.subarray(done * tuple.size, (done + part) * tuple.size);
+        const args = { table: NUMBERS[table], count: part, force: Number(force) };
+        add(total, await serial(() => reapBatch(slice, args)));
       }
       return total;
     },
     readClock() {
-      const ctx = new Uint8Array(layout.clock_sample.size);
+      const ctx = new Uint8Array(clock_sample.size);
       clock.run(ctx);
-      const { jiffies, monotonic_ns } = decode(layout.clock_sample, ctx);
+      const { jiffies, monotonic_ns } = decode(clock_sample, ctx);
       return { jiffies, monotonicNs: monotonic_ns };
     },
     [Symbol.dispose]() {
-      for (const owned of [keyMap, program, clock]) owned[Symbol.dispose]();
+      for (const owned of [keyMap, reap, clock]) owned[Symbol.dispose]();
     },
   };
 }
 
-function reusePinned(object: BpfObject, bpffs: string, family: Family): DisposableStack {
-  const stack = new DisposableStack();
+/** The maps stay open until the stack is disposed: the object is loaded with them. */
+function reusePinned(
+  object: BpfObject,
+  bpffs: string,
+  family: Family,
+  stack: DisposableStack,
+): void {
   for (const name of object.maps()) {
     if (name === KEYS || name.includes('.')) continue;
-    const map: BpfMap | undefined = openPinnedMap(mapPin(bpffs, family, name));
+    const path = mapPin(bpffs, family, name);
+    const map = openPinnedMap(path);
     if (!map) {
-      stack.dispose();
-      throw new SekishoError('E_NO_MAPS', `no map is pinned at ${mapPin(bpffs, family, name)}`, {
-        hint: 'start the agent once',
-      });
+      const hint = 'start the agent once';
+      throw new SekishoError('E_NO_MAPS', `no map is pinned at ${path}`, { hint });
     }
     object.reuseMap(name, stack.use(map));
   }
-  return stack;
 }
 
 function add(total: ReapResult, part: ReapResult): void {
