@@ -2,6 +2,7 @@
 export const MAP_TYPES = {
   hash: 1,
   array: 2,
+  prog_array: 3,
   percpu_hash: 5,
   percpu_array: 6,
   lru_hash: 9,

@@ -162,9 +162,14 @@ export class BpfMap extends Owned {
     return BigInt.asUintN(64, sum);
   }
 
-  /** Outer maps only: puts a map into a slot. Returns after every program has seen it. */
-  updateFd(key: Uint8Array, inner: BpfMap): void {
-    if (!isMapInMap(this.type)) throw new TypeError(`${this.name} is no map of maps`);
+  /**
+   * Outer maps: puts a map into a slot, and returns after every program has seen it. Program
+   * arrays: puts a program there.
+   */
+  updateFd(key: Uint8Array, inner: Owned): void {
+    if (!isMapInMap(this.type) && this.type !== 'prog_array') {
+      throw new TypeError(`${this.name} holds no descriptors`);
+    }
     const value = new Uint8Array(Uint32Array.of(inner[HANDLE].fd).buffer);
     this.update(key, value);
   }

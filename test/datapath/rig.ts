@@ -81,7 +81,7 @@ export interface RunResult {
 export interface Rig extends AsyncDisposable {
   family: Family;
   ifindex: { a: number; b: number; eth0: number };
-  programIds: { from_endpoint: number; to_netdev: number };
+  programIds: Record<Hook, number>;
   run(hook: Hook, packet: Uint8Array, options?: RunOptions): RunResult;
   /** from_endpoint on pod a's link, then to_netdev with what it left. */
   out(packet: Uint8Array): RunResult;
@@ -98,7 +98,6 @@ export interface Rig extends AsyncDisposable {
   takeAway(name: TableName): void;
   /** The datapath's clock, s. */
   now(): number;
-  nsPerRun(hook: Hook, packet: Uint8Array, repeat: number, options?: RunOptions): number;
 }
 
 export interface RigSettings extends Partial<LoadSettings> {
@@ -288,6 +287,8 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
     ifindex,
     programIds: {
       from_endpoint: datapath.programs[family].from_endpoint.id,
+      to_endpoint: datapath.programs[family].to_endpoint.id,
+      from_netdev: datapath.programs[family].from_netdev.id,
       to_netdev: datapath.programs[family].to_netdev.id,
     },
     run(hook, packet, options = {}) {
@@ -352,10 +353,6 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
     },
     takeAway: (name) => void datapath.map(family, `${name}_maps`).delete(new Uint8Array(4)),
     now: () => Math.floor(Number(reaper.readClock().jiffies) / HZ),
-    nsPerRun(hook, packet, repeat, options = {}) {
-      const program = datapath.programs[family][hook];
-      return program.testRun({ data: packet, ctx: context(options, hook), repeat }).durationNs;
-    },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
   return rig;
