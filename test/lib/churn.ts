@@ -10,6 +10,10 @@ export interface Churn {
   rounds: number;
   /** Entries of the NAT table. */
   capacity: number;
+  /** Local port of the first connection; outside the NAT range every one is translated. */
+  firstPort: number;
+  /** Milliseconds that a connection may take to answer before it counts as dead. */
+  patience?: number;
 }
 
 export interface ChurnResult extends Census {
@@ -19,18 +23,20 @@ export interface ChurnResult extends Census {
 
 const TCP_PORT = 5432;
 const UDP_PORT = 53;
-/** Below the NAT range: every one of these connections is translated to another port. */
-const FIRST_PORT = 10_000;
 const FIRST_FLOOD_PORT = 33_000;
+const FLOOD_PORTS = 32_000;
 const PREFIX = 'long-';
 
 /** Opens the long-lived connections. */
-export async function openLongLived(scene: Scene, { family, connections }: Churn): Promise<Census> {
+export async function openLongLived(
+  scene: Scene,
+  { family, connections, firstPort }: Churn,
+): Promise<Census> {
   const host = nth(scene.topo.worldAddresses)[family];
   await scene.world.listen({ host, port: TCP_PORT });
   await scene.world.udpListen({ host, port: UDP_PORT });
   const options = { prefix: PREFIX, count: connections, host, port: TCP_PORT };
-  return nth(scene.pods).connectMany({ ...options, localPort: FIRST_PORT });
+  return nth(scene.pods).connectMany({ ...options, localPort: firstPort });
 }
 
 /**
@@ -39,7 +45,7 @@ export async function openLongLived(scene: Scene, { family, connections }: Churn
  */
 export async function churn(
   scene: Scene,
-  { family, rounds, capacity }: Churn,
+  { family, rounds, capacity, patience = 15_000 }: Churn,
   onRound: (round: number, census: Census) => void = () => {},
 ): Promise<ChurnResult> {
   const host = nth(scene.topo.worldAddresses)[family];
@@ -47,13 +53,13 @@ export async function churn(
   const count = capacity / 2;
   let census: Census = { alive: 0, dead: {} };
   for (let round = 0; round < rounds; round++) {
-    const localPort = FIRST_FLOOD_PORT + ((round * count) % 32_000);
+    const localPort = FIRST_FLOOD_PORT + ((round * count) % FLOOD_PORTS);
     await client.udpFlood({ host, port: UDP_PORT, localPort, count });
     await scene.world.sayMany({ prefix: PREFIX, text: `news ${round}` });
     census = await client.exchangeMany({
       prefix: PREFIX,
       text: `still here ${round}`,
-      timeout: 15_000,
+      timeout: patience,
     });
     onRound(round, census);
   }
