@@ -27,33 +27,46 @@ struct reap_run {
 	__u32 deleted;
 	__u32 skipped;
 	__u32 nat_deleted;
+	__u32 failed;
 	__u32 now;
 	__u32 table;
 	bool force;
 };
 
+enum reaped {
+	REAP_SKIPPED,
+	REAP_DELETED,
+	REAP_FAILED, /* the kernel refused: the next pass tries again */
+};
+
+static __always_inline enum reaped reap_delete(enum table table, const struct tuple *key)
+{
+	return table_delete(table, key) ? REAP_DELETED : REAP_FAILED;
+}
+
 /* Deletes a NAT half that has expired, and with a reverse half the memory of a
- * destination without ports: it has one now. */
-static __noinline bool reap_nat_half(const struct tuple *key, __u32 now, bool force)
+ * destination without ports: it has one now. Nothing while `expires` is 0: a
+ * flow is just taking the entry over. */
+static __noinline enum reaped reap_nat_half(const struct tuple *key, __u32 now, bool force)
 {
 	struct nat_entry *half = table_lookup(TABLE_SNAT, key);
 	struct tuple full;
 
-	if (!half || (!force && !clock_expired(half->expires, now)))
-		return false;
-	if (!table_delete(TABLE_SNAT, key))
-		return false;
+	if (!half || !half->expires || (!force && !clock_expired(half->expires, now)))
+		return REAP_SKIPPED;
+	if (reap_delete(TABLE_SNAT, key) != REAP_DELETED)
+		return REAP_FAILED;
 	if (key->kind & KIND_IN) {
 		tuple_reverse(&full, key, 0);
 		full.sport = 0;
 		bpf_map_delete_elem(&nat_full, &full);
 	}
-	return true;
+	return REAP_DELETED;
 }
 
 /* The two halves of the flow whose CT OUT entry is being deleted. */
-static __always_inline __u32 reap_pair(const struct tuple *flow, const struct ct_entry *entry,
-				       __u32 now, bool force)
+static __always_inline void reap_pair(const struct tuple *flow, const struct ct_entry *entry,
+				      struct reap_run *run)
 {
 	struct nat_entry *forward = table_lookup(TABLE_SNAT, flow);
 	struct tuple reverse;
@@ -61,40 +74,40 @@ static __always_inline __u32 reap_pair(const struct tuple *flow, const struct ct
 	tuple_reverse(&reverse, flow, KIND_IN);
 	reverse.daddr = forward ? forward->addr : entry->nat_addr;
 	reverse.dport = forward ? forward->port : entry->nat_port;
-	return reap_nat_half(flow, now, force) + reap_nat_half(&reverse, now, force);
+	run->nat_deleted += reap_nat_half(flow, run->now, run->force) == REAP_DELETED;
+	run->nat_deleted += reap_nat_half(&reverse, run->now, run->force) == REAP_DELETED;
 }
 
-static __noinline bool reap_ct(const struct tuple *key, struct reap_run *run, bool tcp)
+static __noinline enum reaped reap_ct(const struct tuple *key, struct reap_run *run, bool tcp)
 {
 	struct ct_entry *entry =
 		tcp ? table_lookup(TABLE_CT_TCP, key) : table_lookup(TABLE_CT_ANY, key);
 
 	if (!entry || (!run->force && !clock_expired(entry->expires, run->now)))
-		return false;
+		return REAP_SKIPPED;
 	if (key->kind == KIND_OUT)
-		run->nat_deleted += reap_pair(key, entry, run->now, run->force);
-	return tcp ? table_delete(TABLE_CT_TCP, key) : table_delete(TABLE_CT_ANY, key);
+		reap_pair(key, entry, run);
+	return tcp ? reap_delete(TABLE_CT_TCP, key) : reap_delete(TABLE_CT_ANY, key);
 }
 
 static long reap_one(__u32 index, void *data)
 {
 	struct reap_run *run = data;
+	enum reaped reaped;
 	struct tuple key;
-	bool deleted;
 
 	if (index >= REAP_BATCH)
 		return 1;
 	key = run->keys->keys[index];
 	if (run->table == TABLE_CT_TCP)
-		deleted = reap_ct(&key, run, true);
+		reaped = reap_ct(&key, run, true);
 	else if (run->table == TABLE_CT_ANY)
-		deleted = reap_ct(&key, run, false);
+		reaped = reap_ct(&key, run, false);
 	else
-		deleted = reap_nat_half(&key, run->now, run->force);
-	if (deleted)
-		run->deleted++;
-	else
-		run->skipped++;
+		reaped = reap_nat_half(&key, run->now, run->force);
+	run->deleted += reaped == REAP_DELETED;
+	run->skipped += reaped == REAP_SKIPPED;
+	run->failed += reaped == REAP_FAILED;
 	return 0;
 }
 
@@ -116,6 +129,7 @@ int reap(struct reap_args *args)
 	args->deleted = run.deleted;
 	args->skipped = run.skipped;
 	args->nat_deleted = run.nat_deleted;
+	args->failed = run.failed;
 	return 0;
 }
 
