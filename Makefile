@@ -35,6 +35,9 @@ demo: setup ## pod, node and world in namespaces: the story, told on real connec
 test: setup ## everything, as root
 	$(Q)$(NODE) scripts/test.ts
 
+node_modules:
+	@echo 'make: run make setup first' >&2; exit 1
+
 ##@ Building
 
 build: $(BPF_OBJECTS) compile_commands.json ## compile the datapath
@@ -58,18 +61,18 @@ compile_commands.json: Makefile
 
 
 
-generate: $(ABI_OBJECTS) ## write agent/abi/generated.ts from the BTF of bpf/abi.h
+generate: $(ABI_OBJECTS) | node_modules ## write agent/abi/generated.ts from the BTF of bpf/abi.h
 	$(Q)$(NODE) scripts/generate-abi.ts
 
 ##@ Checking
 
 check: lint types headers abi-current test-unit ## lint, types, headers alone, generated files, unit tests
 
-lint:
+lint: | node_modules
 	$(Q)node_modules/.bin/biome check $(SOURCES)
 	$(Q)$(CLANG_FORMAT) --dry-run -Werror bpf/*.c $(BPF_HEADERS)
 
-types:
+types: | node_modules
 	$(Q)node_modules/.bin/tsc --noEmit -p tsconfig.json
 
 headers: $(foreach f,$(FAMILIES),$(addprefix build/headers/$(f)/,$(filter-out bpf/family/%,$(BPF_HEADERS))))
@@ -79,21 +82,21 @@ build/headers/%: $(BPF_HEADERS)
 	$(Q)echo '#include "$(patsubst $(firstword $(subst /, ,$*))/%,%,$*)"' | $(CLANG) $(BPF_FLAGS) -I. \
 	  -Wno-unused-function -include bpf/family/$(firstword $(subst /, ,$*)).h -x c -c - -o $@
 
-abi-current: $(ABI_OBJECTS)
+abi-current: $(ABI_OBJECTS) | node_modules
 	$(Q)$(NODE) scripts/generate-abi.ts --check
 
-test-unit: ## pure TypeScript, no root
+test-unit: | node_modules ## pure TypeScript, no root
 	$(Q)$(NODE) scripts/test.ts unit
 
-test-datapath: build ## packets through the real programs, as root
+test-datapath: build | node_modules ## packets through the real programs, as root
 	$(Q)$(NODE) scripts/test.ts datapath
 
-test-e2e: build ## real sockets in network namespaces, as root
+test-e2e: build | node_modules ## real sockets in network namespaces, as root
 	$(Q)$(NODE) scripts/test.ts e2e
 
 ##@ Other
 
-fmt: ## format everything
+fmt: | node_modules ## format everything
 	$(Q)node_modules/.bin/biome check --write $(SOURCES)
 	$(Q)$(CLANG_FORMAT) -i bpf/*.c $(BPF_HEADERS)
 
