@@ -33,6 +33,7 @@ demo: setup ## pod, node and world in namespaces: the story, told on real connec
 	$(Q)$(NODE) scripts/demo.ts
 
 test: setup ## everything, as root
+	$(Q)$(MAKE) --no-print-directory static
 	$(Q)$(NODE) scripts/test.ts
 
 node_modules:
@@ -66,7 +67,9 @@ generate: $(ABI_OBJECTS) | node_modules ## write agent/abi/generated.ts from the
 
 ##@ Checking
 
-check: lint types headers abi-current test-unit ## lint, types, headers alone, generated files, unit tests
+check: static test-unit ## lint, types, headers alone, generated files, unit tests
+
+static: lint types headers abi-current
 
 lint: | node_modules
 	$(Q)node_modules/.bin/biome check $(SOURCES)
@@ -106,5 +109,5 @@ doctor: ## what this machine has and lacks
 clean: ## remove what was built
 	$(Q)rm -rf build dist compile_commands.json
 
-.PHONY: help setup demo test build generate check lint types headers abi-current test-unit \
+.PHONY: help setup demo test build generate check static lint types headers abi-current test-unit \
   test-datapath test-e2e fmt doctor clean
