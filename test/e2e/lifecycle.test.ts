@@ -107,7 +107,7 @@ test('a daemon that cannot start says why in one line and exits with 1', async (
 
 async function assertTraffic(scene: ManagedScene, text: string): Promise<void> {
   for (const prefix of FAMILIES) {
-    const census = await nth(scene.pods).exchangeMany({ prefix, text });
+    const census = await nth(scene.pods).exchangeMany({ prefix, count: 20, text });
     assert.deepEqual(census, { alive: 20, dead: {} });
   }
 }

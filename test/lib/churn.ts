@@ -26,6 +26,7 @@ const UDP_PORT = 53;
 const FIRST_FLOOD_PORT = 33_000;
 const FLOOD_PORTS = 32_000;
 const PREFIX = 'long-';
+const GROUP = 250;
 
 /** Opens the long-lived connections. */
 export async function openLongLived(
@@ -45,23 +46,37 @@ export async function openLongLived(
  */
 export async function churn(
   scene: Scene,
-  { family, rounds, capacity, patience = 15_000 }: Churn,
+  { family, connections, rounds, capacity, patience = 15_000 }: Churn,
   onRound: (round: number, census: Census) => void = () => {},
 ): Promise<ChurnResult> {
   const host = nth(scene.topo.worldAddresses)[family];
-  const client = nth(scene.pods);
   const count = capacity / 2;
   let census: Census = { alive: 0, dead: {} };
   for (let round = 0; round < rounds; round++) {
     const localPort = FIRST_FLOOD_PORT + ((round * count) % FLOOD_PORTS);
-    await client.udpFlood({ host, port: UDP_PORT, localPort, count });
-    await scene.world.sayMany({ prefix: PREFIX, text: `news ${round}` });
-    census = await client.exchangeMany({
-      prefix: PREFIX,
-      text: `still here ${round}`,
-      timeout: patience,
-    });
+    await nth(scene.pods).udpFlood({ host, port: UDP_PORT, localPort, count });
+    census = await speak(scene, connections, `round ${round}`, patience);
     onRound(round, census);
   }
   return { ...census, flows: rounds * count };
+}
+
+/** In groups: a server that waits long for its client backs off, and the round would take long. */
+async function speak(
+  scene: Scene,
+  connections: number,
+  text: string,
+  timeout: number,
+): Promise<Census> {
+  const total: Census = { alive: 0, dead: {} };
+  for (let first = 0; first < connections; first += GROUP) {
+    const group = { prefix: PREFIX, first, count: Math.min(GROUP, connections - first) };
+    await scene.world.sayMany({ ...group, text: `news of ${text}` });
+    const { alive, dead } = await nth(scene.pods).exchangeMany({ ...group, text, timeout });
+    total.alive += alive;
+    for (const [reason, count] of Object.entries(dead)) {
+      total.dead[reason] = (total.dead[reason] ?? 0) + count;
+    }
+  }
+  return total;
 }

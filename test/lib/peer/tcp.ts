@@ -58,7 +58,7 @@ export const tcp = {
   },
 
   /** Opens `count` conversations tagged `prefix` + number, on consecutive local ports if given. */
-  async connectMany(arg: Target & { prefix: string; count: number; timeout?: number }) {
+  async connectMany(arg: Target & Group & { timeout?: number }) {
     const { prefix, count, timeout = 10_000, localPort, ...target } = arg;
     return census(
       count,
@@ -75,15 +75,15 @@ export const tcp = {
     await exchange(tag, text, timeout);
   },
 
-  /** The same on all conversations of a prefix, `atOnce` of them at a time. */
-  exchangeMany({ prefix, text = 'ping', timeout = 3000, atOnce = 64 }: Group) {
-    const tags = tagged(prefix);
-    return census(tags.length, (i) => exchange(tags[i] ?? '', text, timeout), atOnce);
+  /** The same on all conversations of a group at once. */
+  exchangeMany({ text = 'ping', timeout = 3000, ...group }: Group & Omit<Line, 'tag'>) {
+    const tags = tagged(group);
+    return census(tags.length, (i) => exchange(tags[i] ?? '', text, timeout), tags.length);
   },
 
-  /** Says a line on every conversation of a prefix that is not over. */
-  sayMany({ prefix, text = 'hello' }: Group) {
-    for (const { socket, inbox } of tagged(prefix).map(find)) {
+  /** Says a line on every conversation of a group that is not over. */
+  sayMany({ text = 'hello', ...group }: Group & { text?: string }) {
+    for (const { socket, inbox } of tagged(group).map(find)) {
       if (inbox.closed === undefined) socket.write(`${text}\n`);
     }
   },
@@ -120,11 +120,11 @@ export const tcp = {
   },
 };
 
+/** Conversations tagged `prefix` + number, `count` of them from number `first` (default 0). */
 export interface Group {
   prefix: string;
-  text?: string;
-  timeout?: number;
-  atOnce?: number;
+  first?: number;
+  count: number;
 }
 
 export interface Line {
@@ -205,8 +205,8 @@ async function census(
   return result;
 }
 
-function tagged(prefix: string): string[] {
-  return [...conversations.keys()].filter((tag) => tag.startsWith(prefix));
+function tagged({ prefix, first = 0, count }: Group): string[] {
+  return Array.from({ length: count }, (_, i) => `${prefix}${first + i}`);
 }
 
 function find(tag: string): Conversation {
