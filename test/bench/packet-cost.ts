@@ -89,7 +89,13 @@ function floor(bench: Bench, packet: Packet, flows: number): number {
 function summarise(name: string, family: Family, rounds: number[]): Cost {
   const sorted = rounds.toSorted((a, b) => a - b);
   const at = (i: number) => Math.round(sorted[i] ?? 0);
-  return { name, family, best: at(0), median: at(sorted.length >> 1), worst: at(sorted.length - 1) };
+  return {
+    name,
+    family,
+    best: at(0),
+    median: at(sorted.length >> 1),
+    worst: at(sorted.length - 1),
+  };
 }
 
 /** Fills the tables with established flows, by their own packets. */
@@ -103,8 +109,8 @@ function establish(bench: Bench, rig: Rig, flows: number, family: Family, proto:
   const ins = (flags: string): Packet => ({ ip: { src: W, dst: N }, ...back(flags) });
   const step = (hook: Hook, packet: Packet) => bench.run(hook, packet, flows, flows);
   const capture = (flags: string) => {
-    const first = rig.run('from_endpoint', buildPacket({ ...out(flags), ...probe(proto, flags) }));
-    bench.handoff = first.cb;
+    const ip = { src: A, dst: firstPeer(W) };
+    bench.handoff = rig.run('from_endpoint', buildPacket({ ip, ...probe(proto, flags) })).cb;
   };
   capture('S');
   const [fresh, newFlow, firstReply] = [
@@ -116,6 +122,13 @@ function establish(bench: Bench, rig: Rig, flows: number, family: Family, proto:
   capture('A');
   step('to_netdev', out('A'));
   return { out: out('A'), ins: ins('A'), created: [fresh, newFlow, firstReply] as const };
+}
+
+/** The peer of the wrapper's first flow: its last two bytes are 0. */
+function firstPeer(address: string): string {
+  return address.includes(':')
+    ? address.replace(/[^:]+$/, '0')
+    : address.replace(/\d+\.\d+$/, '0.0');
 }
 
 /** The first flow of the wrapper, for which the handoff is captured. */
