@@ -6,7 +6,7 @@ export interface Churn {
   family: Family;
   /** Long-lived connections. */
   connections: number;
-  /** Times that the flood alone fills the NAT table. */
+  /** In each of them the flood alone fills the NAT table twice over. */
   rounds: number;
   /** Entries of the NAT table. */
   capacity: number;
@@ -41,7 +41,7 @@ export async function openLongLived(
 }
 
 /**
- * In each round a flood of new UDP flows fills the NAT table once over; then the server says
+ * In each round a flood of new UDP flows fills the NAT table twice over; then the server says
  * something on every connection, and after that its client does and waits for the answer.
  */
 export async function churn(
@@ -50,7 +50,7 @@ export async function churn(
   onRound: (round: number, census: Census) => void = () => {},
 ): Promise<ChurnResult> {
   const host = nth(scene.topo.worldAddresses)[family];
-  const count = capacity / 2;
+  const count = capacity;
   let census: Census = { alive: 0, dead: {} };
   for (let round = 0; round < rounds; round++) {
     const localPort = FIRST_FLOOD_PORT + ((round * count) % FLOOD_PORTS);
