@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, connect as dial, type Server, type Socket } from 'node:net';
+import { createServer, connect as dial, isIPv6, type Server, type Socket } from 'node:net';
 import { type Mailbox, mailbox } from './mailbox.ts';
 
 /**
@@ -38,7 +38,8 @@ export const tcp = {
   /** Accepts conversations; `echo` (default) sends every line back. Answers with the port. */
   async listen({ host, port = 0, echo = true }: { host?: string; port?: number; echo?: boolean }) {
     const server = createServer((socket) => accept(socket, echo));
-    server.listen({ port, backlog: 4096, ...(host === undefined ? {} : { host }) });
+    const where = host === undefined ? {} : { host, ipv6Only: isIPv6(host) };
+    server.listen({ port, backlog: 4096, ...where });
     await once(server, 'listening');
     const bound = (server.address() as { port: number }).port;
     servers.set(bound, server);
