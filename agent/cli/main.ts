@@ -2,14 +2,14 @@ import { CommanderError } from 'commander';
 import { formatError, SekishoError } from '../lib/errors.ts';
 import { ReaderGone } from './output.ts';
 import { createProgram } from './program.ts';
+import { runProgram } from './usage.ts';
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 const args = process.argv.slice(2);
 
 try {
-  const program = await createProgram(args);
-  await program.parseAsync(args, { from: 'user' });
+  await runProgram(await createProgram(args), args);
 } catch (error) {
   process.exitCode = exitCodeFor(error);
 }

@@ -82,6 +82,25 @@ describe('wrong usage', () => {
   }
 });
 
+describe('a usage error', () => {
+  const hints: [string[], string][] = [
+    [['stats'], "unknown command 'stats' (did you mean status?)"],
+    [['lst'], "unknown command 'lst' (see: sekisho --help)"],
+    [['ct', 'lis'], "unknown command 'lis' (did you mean list?)"],
+    [['ct', 'list', '--bogus'], "unknown option '--bogus' (see: sekisho ct list --help)"],
+    [
+      ['nat', 'list', '--kind', 'x'],
+      '--kind takes out, in or svc, not "x" (see: sekisho nat list --help)',
+    ],
+  ];
+  for (const [args, line] of hints) {
+    it(`is one line with a hint: sekisho ${args.join(' ')}`, async () => {
+      const { stderr } = await run('--config', nowhere, ...args);
+      assert.equal(stderr, `sekisho: ${line}\n`);
+    });
+  }
+});
+
 describe('an error', () => {
   it('is one line with a hint on stderr and exits 1', async () => {
     for (const args of [
