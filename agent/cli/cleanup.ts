@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { isBpffs, lockFile, unpin } from '../kernel/fs.ts';
+import { isBpffs, lockFile, unpin, withPrivilege } from '../kernel/fs.ts';
 import { openPinnedLink } from '../kernel/link.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
@@ -23,7 +23,7 @@ async function cleanup(_options: unknown, command: Command): Promise<void> {
   const leftovers = RUN_FILES.map((name) => join(runDir, name)).filter(existsSync);
   using lock = lockAgainstAgent(runDir);
   void lock;
-  const removed = removePins(bpffs);
+  const removed = withPrivilege(() => removePins(bpffs));
   rmSync(join(runDir, LOCK), { force: true });
   for (const path of leftovers) {
     rmSync(path, { force: true });
@@ -36,7 +36,7 @@ async function cleanup(_options: unknown, command: Command): Promise<void> {
 /** Keeps an agent from starting meanwhile. Throws E_LOCKED while one runs. */
 function lockAgainstAgent(runDir: string): Disposable {
   if (!existsSync(runDir)) return { [Symbol.dispose]() {} };
-  const lock = lockFile(join(runDir, LOCK));
+  const lock = withPrivilege(() => lockFile(join(runDir, LOCK)));
   if (lock) return lock;
   throw new SekishoError('E_LOCKED', 'an agent is running', {
     hint: 'stop it first: systemctl stop sekisho',

@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -6,7 +5,7 @@ import { Registry } from 'prom-client';
 import { configWarnings } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { splitListen } from '../config/values.ts';
-import { openNodeState } from '../engine/clock.ts';
+import { calibrateNode, writeNodeState } from '../engine/clock.ts';
 import { type Collector, startCollector } from '../engine/collector.ts';
 import { type Datapath, prepareDatapath } from '../engine/datapath.ts';
 import { readNetwork, watchNetwork } from '../engine/ip-tool.ts';
@@ -110,9 +109,11 @@ async function loadDatapath(
   const { ctTcp, ctAny, nat } = sizeMaps(config.maps, totalmem());
   const sizes = { ct_tcp: ctTcp, ct_any: ctAny, snat: nat };
   using prepared = prepareDatapath({ bpffs, sizes, logger });
-  mkdirSync(bpffs, { recursive: true, mode: 0o700 });
-  const { secret, hz } = await openNodeState(bpffs);
-  return await prepared.load({ secret, hz, ...loadSettings(config, capabilities) });
+  const state = await calibrateNode(bpffs);
+  const { secret, hz } = state;
+  const datapath = await prepared.load({ secret, hz, ...loadSettings(config, capabilities) });
+  writeNodeState(bpffs, state);
+  return datapath;
 }
 
 function loadSettings(

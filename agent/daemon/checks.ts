@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Capabilities, probeCapabilities } from '../kernel/capabilities.ts';
-import { isBpffs, lockFile } from '../kernel/fs.ts';
+import { isBpffs, lockFile, withPrivilege } from '../kernel/fs.ts';
 import { SekishoError } from '../lib/errors.ts';
 
 /**
@@ -22,9 +22,9 @@ export function takeLock(runDir: string): Disposable {
 /** Throws for the first thing that the machine or the process lacks; changes nothing. */
 export function checkMachine(bpffs: string): Capabilities {
   const capabilities = probeCapabilities();
-  const { bpfPrivilege, netAdminPrivilege, btf, tcx } = capabilities;
-  if (!bpfPrivilege || !netAdminPrivilege) {
-    const missing = bpfPrivilege ? 'CAP_NET_ADMIN' : 'CAP_BPF';
+  const { btf, tcx } = capabilities;
+  const missing = missingPrivilege(capabilities);
+  if (missing) {
     throw new SekishoError('E_PRIVILEGE', `the capability ${missing} is missing`, {
       hint: 'run it as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON',
     });
@@ -43,6 +43,12 @@ export function checkMachine(bpffs: string): Capabilities {
   return capabilities;
 }
 
+function missingPrivilege(held: Capabilities): string | undefined {
+  if (!held.bpfPrivilege) return 'CAP_BPF';
+  if (!held.perfmonPrivilege) return 'CAP_PERFMON';
+  return held.netAdminPrivilege ? undefined : 'CAP_NET_ADMIN';
+}
+
 function checkBpffs(directory: string): void {
   let existing = directory;
   while (!existsSync(existing)) existing = dirname(existing);
@@ -50,17 +56,4 @@ function checkBpffs(directory: string): void {
   throw new SekishoError('E_NO_BPFFS', `${directory} is not on a BPF file system`, {
     hint: 'mount -t bpf bpf /sys/fs/bpf',
   });
-}
-
-function withPrivilege<T>(action: () => T): T {
-  try {
-    return action();
-  } catch (cause) {
-    const { code, path } = cause as NodeJS.ErrnoException;
-    if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EROFS') throw cause;
-    throw new SekishoError('E_PRIVILEGE', `cannot write ${path}`, {
-      cause,
-      hint: 'run it as root',
-    });
-  }
 }

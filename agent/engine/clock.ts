@@ -24,17 +24,26 @@ export interface ClockSample {
 }
 
 /**
- * Adopts the pinned node state with a fresh calibration, or draws and pins a new one.
+ * The pinned node state with a fresh calibration, or a new one; changes nothing.
  * Throws E_LAYOUT when what is pinned is something else.
  */
-export async function openNodeState(bpffs: string): Promise<NodeState> {
+export async function calibrateNode(bpffs: string): Promise<NodeState> {
   const known = findNodeState(bpffs);
   using clock = loadClock();
   const hz = known?.hz || (await measureHz(clock.read));
   const secret = known?.hz ? known.secret : drawSecret();
-  const state = { secret, hz, clock_delta_ns: clockDelta(clock.read(), hz) };
-  writeState(nodePin(bpffs), state);
-  return state;
+  return { secret, hz, clock_delta_ns: clockDelta(clock.read(), hz) };
+}
+
+/** Pins the state, or writes it to the pin. A pin only ever holds a complete state. */
+export function writeNodeState(bpffs: string, state: NodeState): void {
+  const path = nodePin(bpffs);
+  const { size: valueSize } = layout;
+  using pinned = openPinnedMap(path);
+  using map =
+    pinned ?? createMap({ type: 'array', name: 'node', keySize: 4, valueSize, maxEntries: 1 });
+  map.update(FIRST, encode(layout, state));
+  if (!pinned) map.pin(path);
 }
 
 /** Datapath clock minus CLOCK_MONOTONIC, in nanoseconds, as one sample tells it. */
@@ -83,16 +92,6 @@ function loadClock(): Disposable & { read: () => ClockSample } {
     },
     [Symbol.dispose]: () => program[Symbol.dispose](),
   };
-}
-
-/** A pin only ever holds a complete state. */
-function writeState(path: string, state: NodeState): void {
-  const { size: valueSize } = layout;
-  using pinned = openPinnedMap(path);
-  using map =
-    pinned ?? createMap({ type: 'array', name: 'node', keySize: 4, valueSize, maxEntries: 1 });
-  map.update(FIRST, encode(layout, state));
-  if (!pinned) map.pin(path);
 }
 
 function drawSecret(): bigint[] {

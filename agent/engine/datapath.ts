@@ -56,8 +56,8 @@ export function prepareDatapath(options: DatapathOptions): PreparedDatapath {
     async load(settings) {
       for (const { family, object } of families) {
         object.setRodata(configBytes(family, object.rodata(), settings));
-        await object.loadAsync();
       }
+      await Promise.all(families.map(({ object }) => object.loadAsync()));
       return openLoaded(families, options.bpffs);
     },
     [Symbol.dispose]: () => owned.dispose(),
@@ -88,15 +88,20 @@ function prepareFamily(
   return { family, object, adopted };
 }
 
-/** The outer map tells which table is current; the table's own pin follows it. */
+/**
+ * The outer map tells which table is current; the table's own pin follows it, and is opened
+ * wherever it does: opening by id takes CAP_SYS_ADMIN.
+ */
 function openCurrent(bpffs: string, family: Family, name: string): BpfMap | undefined {
-  if (isConnectionTable(name)) {
-    using outer = openPinnedMap(mapPin(bpffs, family, name + OUTER_SUFFIX));
-    const id = outer?.lookupId(CURRENT);
-    const current = id === undefined ? undefined : mapById(id);
-    if (current) return current;
-  }
-  return openPinnedMap(mapPin(bpffs, family, name));
+  const pinned = openPinnedMap(mapPin(bpffs, family, name));
+  if (!isConnectionTable(name)) return pinned;
+  using outer = openPinnedMap(mapPin(bpffs, family, name + OUTER_SUFFIX));
+  const id = outer?.lookupId(CURRENT);
+  if (id === undefined || id === pinned?.id) return pinned;
+  const current = mapById(id);
+  if (!current) return pinned;
+  pinned?.close();
+  return current;
 }
 
 function adoptMap(object: BpfObject, name: string, map: BpfMap, path: string): void {

@@ -45,6 +45,8 @@ export interface Capabilities {
   csumIpv6: boolean;
   /** CAP_BPF, or CAP_SYS_ADMIN which contains it. */
   bpfPrivilege: boolean;
+  /** CAP_PERFMON, or CAP_SYS_ADMIN: the verifier lets programs compare pointers. */
+  perfmonPrivilege: boolean;
   /** CAP_NET_ADMIN. */
   netAdminPrivilege: boolean;
   possibleCpus: number;
@@ -54,6 +56,7 @@ export interface Capabilities {
 
 const CAP_NET_ADMIN = 12;
 const CAP_SYS_ADMIN = 21;
+const CAP_PERFMON = 38;
 const CAP_BPF = 39;
 const HELPERS = {
   l4CsumReplace: 11,
@@ -82,6 +85,7 @@ export function probeCapabilities(): Capabilities {
     fibSkipNeigh: probe(() => answer(lookUpRoute()) !== -EINVAL),
     csumIpv6: probe(() => answer(replaceChecksum()) === -EFAULT),
     bpfPrivilege: has(held, CAP_BPF) || has(held, CAP_SYS_ADMIN),
+    perfmonPrivilege: has(held, CAP_PERFMON) || has(held, CAP_SYS_ADMIN),
     netAdminPrivilege: has(held, CAP_NET_ADMIN),
     possibleCpus: possibleCpus(),
     hz: jiffiesPerSecond(),

@@ -1,4 +1,5 @@
 import { closeSync, openSync, statfsSync, unlinkSync } from 'node:fs';
+import { SekishoError } from '../lib/errors.ts';
 import { EWOULDBLOCK, kernelError } from './error.ts';
 import { lastErrno, libc } from './ffi.ts';
 
@@ -36,6 +37,20 @@ export function lockFile(path: string): Disposable | undefined {
   closeSync(fd);
   if (errno === EWOULDBLOCK) return undefined;
   throw kernelError(errno, `lock ${path}`);
+}
+
+/** Runs `action`; throws E_PRIVILEGE where the file system refuses this user. */
+export function withPrivilege<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    const { code, path } = cause as NodeJS.ErrnoException;
+    if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EROFS') throw cause;
+    throw new SekishoError('E_PRIVILEGE', `cannot write ${path}`, {
+      cause,
+      hint: 'run it as root',
+    });
+  }
 }
 
 /** CLOCK_MONOTONIC, the clock of `bpf_ktime_get_ns`. */

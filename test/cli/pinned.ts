@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { encode } from '../../agent/abi/codec.ts';
 import { type CtEntry, layouts, type NatEntry, type Tuple } from '../../agent/abi/generated.ts';
-import { openNodeState } from '../../agent/engine/clock.ts';
+import { calibrateNode, writeNodeState } from '../../agent/engine/clock.ts';
 import { prepareDatapath } from '../../agent/engine/datapath.ts';
 import { openPinnedMap } from '../../agent/kernel/map.ts';
 import { type Family, familyOf, parseAddress } from '../../agent/lib/ip.ts';
@@ -43,10 +43,12 @@ export async function pinDatapath(): Promise<Pinned> {
   const mount = mountBpffs();
   const bpffs = join(mount.path, 'sekisho');
   mkdirSync(bpffs);
-  const { secret, hz } = await openNodeState(bpffs);
+  const state = await calibrateNode(bpffs);
+  const { secret, hz } = state;
   const sizes = { ct_tcp: 8192, ct_any: 8192, snat: 8192 };
   using prepared = prepareDatapath({ bpffs, sizes, logger: SILENT });
   (await prepared.load({ secret, hz }))[Symbol.dispose]();
+  writeNodeState(bpffs, state);
 
   const directory = mkdtempSync(join(tmpdir(), 'sekisho-run-'));
   const runDir = join(directory, 'run');
