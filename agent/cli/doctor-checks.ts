@@ -21,8 +21,9 @@ type Feature = Exclude<keyof Capabilities, 'possibleCpus' | 'hz'>;
 
 const FEATURES: readonly [Feature, name: string, required: boolean, fix: string][] = [
   ['bpfPrivilege', 'CAP_BPF', true, 'run as root'],
+  ['perfmonPrivilege', 'CAP_PERFMON', true, 'run as root'],
   ['netAdminPrivilege', 'CAP_NET_ADMIN', true, 'run as root'],
-  ['btf', 'kernel BTF', false, 'use a kernel built with CONFIG_DEBUG_INFO_BTF'],
+  ['btf', 'kernel BTF', true, 'use a kernel built with CONFIG_DEBUG_INFO_BTF'],
   ['tcx', 'TCX links', true, 'use a kernel from 6.6'],
   ['syscallPrograms', 'SYSCALL programs', true, 'use a kernel from 5.14'],
   ['mmapableArrays', 'mmapable arrays', true, 'use a kernel from 5.5'],
@@ -34,6 +35,9 @@ const FEATURES: readonly [Feature, name: string, required: boolean, fix: string]
   ['fibSkipNeigh', 'FIB lookup without neighbour', false, 'use a kernel from 6.3'],
   ['csumIpv6', 'IPv6 checksum flag', false, 'use a kernel from 6.16'],
 ];
+
+/** What can be told without any privilege; the rest is found out by trying. */
+const PLAIN = new Set<Feature>(['bpfPrivilege', 'perfmonPrivilege', 'netAdminPrivilege', 'btf']);
 
 /** Looks at everything the agent needs. `bpffsOf` gives the pin directory and may throw. */
 export async function checkMachine(bpffsOf: () => string): Promise<Check[]> {
@@ -56,18 +60,18 @@ function nodeVersion(): Check {
   return { name: 'Node.js', ok, required: true, detail: version, fix: 'run make setup' };
 }
 
+const UNKNOWN = { ok: false, detail: 'cannot be told', fix: 'run as root' };
+
 /** Without libbpf nothing about the kernel can be told. */
 function kernelChecks(): Check[] {
   const library = { name: 'libbpf', required: true, fix: 'install libbpf1 (libbpf.so.1)' };
   try {
     const found = probeCapabilities();
-    const features = FEATURES.map(([key, name, required, fix]) => ({
-      name,
-      ok: found[key],
-      required,
-      detail: found[key] ? 'yes' : 'no',
-      fix,
-    }));
+    const mayTry = found.bpfPrivilege && found.netAdminPrivilege;
+    const features = FEATURES.map(([key, name, required, fix]) => {
+      const check = { name, required, ok: found[key], detail: found[key] ? 'yes' : 'no', fix };
+      return mayTry || PLAIN.has(key) ? check : { ...check, ...UNKNOWN };
+    });
     return [{ ...library, ok: true, detail: 'loaded' }, ...features];
   } catch (error) {
     return [{ ...library, ok: false, detail: messageOf(error) }];
