@@ -1,6 +1,7 @@
 import { chmodSync, rmSync } from 'node:fs';
 import fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
+import { formatPath, problemsOf } from '../config/problem.ts';
 import { interfaceName, objectName, unicast } from '../config/values.ts';
 import type { PassResult } from '../engine/collector.ts';
 import { type ErrorCode, SekishoError } from '../lib/errors.ts';
@@ -95,9 +96,12 @@ export async function serveApi(control: AgentControl, path: string): Promise<Asy
 function parse<T>(schema: z.ZodType<T>, body: unknown): T {
   const result = schema.safeParse(body ?? {});
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const where = issue?.path.join('.');
-  throw new SekishoError('E_USAGE', `${where ? `${where}: ` : ''}${issue?.message}`);
+  const [problem] = problemsOf(result.error.issues, body ?? {});
+  const where = formatPath(problem?.path ?? []);
+  const message = `${where ? `${where}: ` : ''}${problem?.message}`;
+  throw where.startsWith('addresses[')
+    ? new SekishoError('E_BAD_ADDRESS', message, { hint: 'for example 10.0.1.10 or fd00:1::10' })
+    : new SekishoError('E_USAGE', message);
 }
 
 function describeError(error: unknown): {

@@ -83,7 +83,11 @@ export function openEndpointStore(
     },
     remove(name) {
       const endpoint = endpoints.get(name);
-      if (!endpoint) throw new SekishoError('E_NOT_FOUND', `there is no endpoint "${name}"`);
+      if (!endpoint) {
+        throw new SekishoError('E_NOT_FOUND', `there is no endpoint "${name}"`, {
+          hint: 'sekisho endpoint list shows them',
+        });
+      }
       if (endpoint.source === 'config') {
         throw new SekishoError('E_CONFLICT', `endpoint ${name} comes from the configuration`, {
           hint: 'remove it from the file and restart the agent',

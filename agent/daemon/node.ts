@@ -123,6 +123,7 @@ function planFor(config: Config, store: EndpointStore, bpffs: string, network: N
   return makePlan({
     network,
     devices: currentDevices(network, node.devices, bpffs),
+    wanted: node.devices,
     endpoints: store.list(),
     prefixes: { exclude: masquerade.exclude, podCIDRs: node.podCIDRs, nodes: cluster.nodes },
     egress: masquerade.addresses,
@@ -159,10 +160,16 @@ function checkRequest(
   devices: Interface[],
 ): void {
   const reason = unfit(requireInterface(network, link), devices);
-  if (reason) throw new SekishoError('E_CONFLICT', `interface ${link} ${reason}`);
+  if (reason) {
+    throw new SekishoError('E_CONFLICT', `interface ${link} ${reason}`, {
+      hint: "name the host side of the endpoint's link",
+    });
+  }
   const own = addresses.find((address) => hasAddress(network, parseAddress(address).bytes));
   if (own === undefined) return;
-  throw new SekishoError('E_CONFLICT', `endpoint ${name}: ${own} belongs to the node`);
+  throw new SekishoError('E_CONFLICT', `endpoint ${name}: ${own} belongs to the node`, {
+    hint: 'an endpoint has addresses of its own',
+  });
 }
 
 function view(endpoint: StoredEndpoint, network: NetworkState | undefined): EndpointView {

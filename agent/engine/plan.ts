@@ -56,6 +56,8 @@ export interface Plan {
 export interface PlanInput {
   network: NetworkState;
   devices: Interface[];
+  /** Names of the devices that the configuration asks for; empty: it leaves the choice open. */
+  wanted: readonly string[];
   endpoints: readonly EndpointSpec[];
   prefixes: PrefixSources;
   /** Egress addresses, as text. */
@@ -69,7 +71,7 @@ export interface PlanInput {
  */
 export function makePlan(input: PlanInput): Plan {
   const { network, devices } = input;
-  const problems: string[] = [];
+  const problems = missingDevices(input);
   const endpoints = placeEndpoints(input, problems);
   const rowsOf = (family: Family): FamilyRows => ({
     devices: devices.map((link) => deviceRow(input, link, family)),
@@ -83,6 +85,14 @@ export function makePlan(input: PlanInput): Plan {
     if (!has(ipv4) && !has(ipv6)) problems.push(`device ${link.name} has no usable address`);
   }
   return { devices, endpoints, rows: { ipv4, ipv6 }, problems };
+}
+
+function missingDevices({ network, devices, wanted }: PlanInput): string[] {
+  const missing = wanted
+    .filter((name) => !findInterface(network, name))
+    .map((name) => `device ${name} is not there`);
+  if (devices.length > 0) return missing;
+  return [...missing, 'without a north-south device nothing is masqueraded'];
 }
 
 function placeEndpoints(input: PlanInput, problems: string[]): PlacedEndpoint[] {

@@ -71,7 +71,6 @@ test('a request that is not valid says what was expected, and reaches nobody', a
   const cases: [object | string, RegExp][] = [
     [{}, /name/],
     [{ ...body(), addresses: [] }, /addresses: expected at least one IP address/],
-    [{ ...body(), addresses: ['10.0.1.300'] }, /addresses\.0: expected a unicast IP address/],
     [{ ...body(), interface: 'far-too-long-a-name' }, /interface: expected an interface name/],
     [{ ...body(), colour: 'red' }, /colour/],
   ];
@@ -81,6 +80,21 @@ test('a request that is not valid says what was expected, and reaches nobody', a
     assert.equal(answer.json().code, 'E_USAGE');
     assert.match(answer.json().message, message);
   }
+});
+
+test('a wrong address is named', async () => {
+  const payload = { ...body(), addresses: ['10.0.1.10', '10.0.1.300'] };
+  const answer = await buildApi(control()).inject({
+    method: 'POST',
+    url: '/v1/endpoints',
+    payload,
+  });
+  assert.equal(answer.statusCode, 400);
+  assert.deepEqual(answer.json(), {
+    code: 'E_BAD_ADDRESS',
+    message: 'addresses[1]: expected a unicast IP address, got "10.0.1.300"',
+    hint: 'for example 10.0.1.10 or fd00:1::10',
+  });
 });
 
 test('errors keep their code, message and hint', async () => {

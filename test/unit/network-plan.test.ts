@@ -29,6 +29,7 @@ function plan(overrides: Partial<PlanInput> = {}) {
   return makePlan({
     network: NETWORK,
     devices: [ETH0],
+    wanted: [],
     endpoints: [WEB],
     prefixes: { exclude: [], podCIDRs: [], nodes: [] },
     egress: [],
@@ -46,6 +47,13 @@ test('a device leaves as its address, and has a row without one too', () => {
     { ifindex: 4, addr: new Uint8Array(16), port_min: 32768, port_max: 65535, flags: 0 },
   ]);
   assert.deepEqual(problems, []);
+});
+
+test('a device that is not there is named, and so is a node without any', () => {
+  assert.deepEqual(plan({ wanted: ['eth0', 'eth1'] }).problems, ['device eth1 is not there']);
+  assert.deepEqual(plan({ devices: [], endpoints: [] }).problems, [
+    'without a north-south device nothing is masqueraded',
+  ]);
 });
 
 test('endpoints stand beside the addresses of the node', () => {
