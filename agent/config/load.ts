@@ -38,10 +38,16 @@ export function readConfig(file: string | undefined): string {
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     if (file === undefined && code === 'ENOENT') return '';
-    const reason = code === 'ENOENT' ? 'no such file' : (code ?? message);
-    const hint = 'name an existing file with --config, or leave it out for the defaults';
+    const { reason, hint } = unreadable(code ?? message);
     throw new ConfigError(`cannot read it: ${reason}`, { file: path }, { cause, hint });
   }
+}
+
+function unreadable(code: string): { reason: string; hint: string } {
+  if (code === 'EACCES') return { reason: 'permission denied', hint: 'run it as root' };
+  const reasons: Record<string, string> = { ENOENT: 'no such file', EISDIR: 'it is a directory' };
+  const hint = 'name an existing file with --config, or leave it out for the defaults';
+  return { reason: reasons[code] ?? code, hint };
 }
 
 /** Validates a text and finds everything wrong with it at once. `file` is for messages only. */

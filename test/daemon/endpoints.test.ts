@@ -73,7 +73,7 @@ test('what cannot be an endpoint is refused with the reason, and nothing is kept
     [{ interface: 'lxc-nowhere' }, 400, 'E_NO_INTERFACE'],
     [{ interface: 'eth0' }, 409, 'E_CONFLICT'],
     [{ addresses: [nth(scene.topo.nodes).addresses.ipv4] }, 409, 'E_CONFLICT'],
-    [{ addresses: ['10.0.1.300'] }, 400, 'E_USAGE'],
+    [{ addresses: ['10.0.1.300'] }, 400, 'E_BAD_ADDRESS'],
   ];
   for (const [change, status, code] of cases) {
     const answer = await call(scene, 'POST', '/v1/endpoints', { ...wanted, ...change });
