@@ -111,7 +111,7 @@ static __always_inline int ip_parse(struct cursor *cursor, struct packet *packet
 	__builtin_memcpy(&packet->tuple.daddr, &ip->daddr, sizeof(packet->tuple.daddr));
 	packet->tuple.proto = ip->nexthdr;
 	packet->ttl = ip->hop_limit;
-	packet->l3_len = payload ? payload + sizeof(*ip) : 0;
+	packet->l3_len = payload + sizeof(*ip);
 	packet->l4 = L4_OTHER;
 	for (int i = 0; i <= IP_EXTENSION_HEADERS; i++) {
 		struct ipv6_opt_hdr *extension;

@@ -57,6 +57,7 @@ static __always_inline int parse_icmp(struct cursor *cursor, struct packet *pack
 	if (!icmp)
 		return packet_short(cursor->skb, cursor->off + sizeof(*icmp));
 	packet->icmp_type = icmp->type;
+	packet->l4_len = sizeof(*icmp);
 	packet->l4 = icmp_classify(icmp->type);
 	if (packet->l4 == L4_ECHO_REQUEST)
 		packet->tuple.sport = icmp->id;
@@ -92,13 +93,19 @@ static __noinline int parse_linear(struct __sk_buff *skb, struct packet *packet)
 	return result ? result : parse_transport(&cursor, packet);
 }
 
-/* What a super-packet's segments will measure, so that MTUs can be compared. */
-static __always_inline void parse_segment_length(struct __sk_buff *skb, struct packet *packet)
+/* Headers beyond the length that the packet announces are padding, not headers. A
+ * super-packet may announce none; its segments' length is what MTUs are compared
+ * with. */
+static __always_inline int parse_length(struct __sk_buff *skb, struct packet *packet)
 {
+	__u32 headers = packet->l4_off - ETH_HLEN + packet->l4_len;
 	__u32 segment = CTX_LOAD(skb, gso_size);
 
 	if (segment)
-		packet->l3_len = packet->l4_off - ETH_HLEN + packet->l4_len + segment;
+		packet->l3_len = headers + segment;
+	else if (headers > packet->l3_len)
+		return -DROP_MALFORMED;
+	return PARSE_OK;
 }
 
 /* PARSE_OK, PARSE_NOT_OURS, or a negative drop reason. */
@@ -120,6 +127,5 @@ static __always_inline int packet_parse(struct __sk_buff *skb, struct packet *pa
 	}
 	if (result)
 		return result < 0 ? result : -DROP_MALFORMED;
-	parse_segment_length(skb, packet);
-	return PARSE_OK;
+	return parse_length(skb, packet);
 }

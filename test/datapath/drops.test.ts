@@ -47,6 +47,21 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       }
     });
 
+    test('malformed: transport headers in the padding behind the packet', () => {
+      const base = v4 ? 20 : 0;
+      const echo = { message: 'echo-request', id: 1, sequence: 1 } as const;
+      const ends = (length: number) => ({ src: A, dst: W, length: base + length });
+      for (const packet of [
+        { ip: ends(0), tcp },
+        { ip: ends(19), tcp },
+        { ip: ends(7), udp: { sport: 1, dport: 2 } },
+        { ip: ends(7), icmp: echo },
+        { ip: { src: A, dst: W }, tcp: { ...tcp, headerLength: 24 } },
+      ]) {
+        dropped('from_endpoint', packet, 'malformed');
+      }
+    });
+
     test('extension_headers: more than are walked', { skip: v4 }, () => {
       const extensions = Array.from({ length: 9 }, () => ({ type: 60 }));
       dropped('from_netdev', { ip: { src: W, dst: A, extensions }, tcp }, 'extension_headers');
