@@ -21,6 +21,7 @@ struct ct {
 	struct tuple key;       /* of the entry found, or of the one to create */
 	struct ct_entry *entry; /* NULL: there is none yet */
 	struct handoff handoff;
+	bool companion; /* in: one goes with the flow */
 };
 
 static __always_inline enum table ct_table(__u8 proto)
@@ -53,6 +54,12 @@ static __always_inline enum nat_class ct_class(const struct tuple *key,
 	return key->proto == IPPROTO_TCP ? tcp_class(entry) : NAT_CLASS_ANY;
 }
 
+/* When a flow expires of which one packet is known. */
+static __always_inline __u32 ct_first_expiry(const struct packet *packet, __u32 now)
+{
+	return now + (packet->l4 == L4_TCP ? config.timeout_tcp_syn : config.timeout_any);
+}
+
 /* The first packet of a connection, in an entry that is new, or was another's. */
 static __always_inline void ct_open(struct ct_entry *entry, const struct packet *packet,
 				    enum ct_dir dir, __u32 now)
@@ -69,8 +76,7 @@ static __always_inline void ct_open(struct ct_entry *entry, const struct packet 
 	entry->backend_id = 0;
 	entry->packets = 0;
 	entry->bytes = 0;
-	WRITE_ONCE(entry->expires,
-		   now + (packet->l4 == L4_TCP ? config.timeout_tcp_syn : config.timeout_any));
+	WRITE_ONCE(entry->expires, ct_first_expiry(packet, now));
 }
 
 static __always_inline void ct_account(struct ct_entry *entry, const struct __sk_buff *skb)
@@ -141,18 +147,41 @@ static __noinline void ct_touch_companion(const struct tuple *flow, __u32 src_id
 	table_insert(TABLE_CT_ANY, &key, &companion);
 }
 
+/* The companion of a flow that has an entry. */
+static __always_inline void ct_refresh_companion(const struct ct *ct, __u32 now)
+{
+	if (ct->companion)
+		ct_touch_companion(&ct->key, ct->entry->src_identity, now);
+}
+
+/* What is said of a flow that has no entry yet. */
+static __always_inline void ct_fill_handoff_new(struct handoff *handoff,
+						const struct packet *packet, __u32 now)
+{
+	bool tcp = packet->l4 == L4_TCP;
+
+	handoff->result = CT_NEW;
+	handoff->fresh = !tcp || (packet->tcp_flags & TCP_SYN);
+	handoff->deferred = 0;
+	handoff->unmapped = 0;
+	handoff->expires = ct_first_expiry(packet, now);
+	handoff->class = tcp ? NAT_CLASS_SYN : NAT_CLASS_ANY;
+}
+
 static __always_inline void ct_fill_handoff(struct ct *ct, enum ct_result result, bool fresh)
 {
 	ct->handoff.result = result;
 	ct->handoff.fresh = fresh;
 	ct->handoff.deferred = 0;
+	ct->handoff.unmapped = 0;
 	ct->handoff.expires = ct->entry->expires;
 	ct->handoff.class = ct_class(&ct->key, ct->entry);
 }
 
 /* Finds the live entry of a packet that its endpoint sent or received, without
  * touching it. False: NEW, and key and entry (expired, or NULL) are what to
- * create or revive. */
+ * create or revive. What opens is no answer: no IN entry, which the world can
+ * make with a packet of its own, exempts a SYN of the endpoint from masquerade. */
 static __always_inline bool ct_find(struct ct *ct, const struct packet *packet, enum ct_dir dir,
 				    __u32 now)
 {
@@ -174,7 +203,7 @@ static __always_inline bool ct_find(struct ct *ct, const struct packet *packet, 
 		ct->key = packet->tuple;
 		ct->key.kind = KIND_IN;
 	}
-	ct->entry = ct_lookup(&ct->key);
+	ct->entry = dir == CT_TX && tcp_opens(packet->tcp_flags) ? NULL : ct_lookup(&ct->key);
 	if (ct->entry && !clock_expired(ct->entry->expires, now)) {
 		ct->handoff.result = dir == CT_TX ? CT_REPLY : CT_ESTABLISHED;
 		return true;
@@ -195,16 +224,12 @@ static __noinline int ct_track(struct __sk_buff *skb, const struct packet *packe
 	bool opener;
 
 	if (!ct_find(ct, packet, dir, now)) {
-		ct->handoff.fresh = packet->l4 != L4_TCP || (packet->tcp_flags & TCP_SYN);
-		ct->handoff.deferred = 0;
-		ct->handoff.expires =
-			now + (packet->l4 == L4_TCP ? config.timeout_tcp_syn : config.timeout_any);
-		ct->handoff.class = packet->l4 == L4_TCP ? NAT_CLASS_SYN : NAT_CLASS_ANY;
+		ct_fill_handoff_new(&ct->handoff, packet, now);
 		if (ct->entry) {
 			/* expired: nothing of the old connection counts */
 			ct->handoff.fresh = 1;
 			ct_open(ct->entry, packet, dir, now);
-			ct_touch_companion(&ct->key, ct->entry->src_identity, now);
+			ct_refresh_companion(ct, now);
 			ct_account(ct->entry, skb);
 		}
 		return 0;
@@ -214,12 +239,12 @@ static __noinline int ct_track(struct __sk_buff *skb, const struct packet *packe
 	ct_account(ct->entry, skb);
 	if (packet->l4 == L4_TCP && tcp_reopens(ct->entry, opener, packet->tcp_flags)) {
 		ct_open(ct->entry, packet, dir, now);
-		ct_touch_companion(&ct->key, ct->entry->src_identity, now);
+		ct_refresh_companion(ct, now);
 		ct_fill_handoff(ct, CT_NEW, true);
 		return 0;
 	}
 	if (ct_advance(ct->entry, packet, dir, now))
-		ct_touch_companion(&ct->key, ct->entry->src_identity, now);
+		ct_refresh_companion(ct, now);
 	ct_fill_handoff(ct, ct->handoff.result, false);
 	return 0;
 }

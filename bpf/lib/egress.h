@@ -92,6 +92,8 @@ static __always_inline int egress_pod(struct __sk_buff *skb, const struct packet
 	if (handoff->result == CT_REPLY)
 		return VERDICT_PASS;
 	forward = carried ? table_lookup(TABLE_SNAT, &packet->tuple) : NULL;
+	if (forward && clock_expired(forward->expires, now))
+		forward = NULL;
 	if (!forward && !masquerade_due(packet))
 		return handoff->deferred ? egress_record(skb, packet, &none, true, now) :
 					   VERDICT_PASS;
@@ -119,6 +121,7 @@ static __noinline int egress_track_node(struct __sk_buff *skb, const struct pack
 {
 	struct ct ct;
 
+	ct.companion = false;
 	ct_track(skb, packet, CT_TX, now, &ct);
 	*handoff = ct.handoff;
 	handoff->deferred = !ct.entry;
@@ -165,12 +168,11 @@ static __noinline int egress_ask(const struct packet *packet, __u32 now, struct 
 	if (ct_find(&ct, packet, CT_TX, now)) {
 		ct_fill_handoff(&ct, ct.handoff.result, false);
 		*handoff = ct.handoff;
+		handoff->fresh = handoff->class == NAT_CLASS_SYN && tcp_opens(packet->tcp_flags);
+		handoff->unmapped = handoff->result == CT_ESTABLISHED && !ct.entry->nat_port;
 		return 0;
 	}
-	handoff->result = CT_NEW;
-	handoff->class = packet->l4 == L4_TCP ? NAT_CLASS_SYN : NAT_CLASS_ANY;
-	handoff->expires = now + config.timeout_tcp_syn;
-	handoff->fresh = 1;
+	ct_fill_handoff_new(handoff, packet, now);
 	handoff->deferred = !ct.entry;
 	return 0;
 }
@@ -194,7 +196,7 @@ static __always_inline int netdev_egress(struct __sk_buff *skb, const struct pac
 	struct device *device = device_lookup(skb->ifindex);
 	struct handoff handoff = {};
 
-	if (!handoff_read(skb, &handoff)) {
+	if (!handoff_take(skb, &handoff)) {
 		if (ip_addr_is_link_scoped(&packet->tuple.saddr))
 			return VERDICT_PASS;
 		if (!CTX_LOAD(skb, ingress_ifindex) && device &&

@@ -32,6 +32,7 @@ static __always_inline int endpoint_track_receive(struct __sk_buff *skb,
 {
 	struct ct ct;
 
+	ct.companion = true;
 	ct_track(skb, packet, CT_RX, now, &ct);
 	return endpoint_record(skb, packet, &ct, identity, now);
 }
@@ -88,6 +89,7 @@ static __always_inline int endpoint_send(struct __sk_buff *skb, const struct pac
 		return VERDICT_PASS;
 	identity = from->identity;
 
+	ct.companion = true;
 	ct_track(skb, packet, CT_TX, now, &ct);
 	to = endpoint_lookup(&packet->tuple.daddr);
 	if (!to)

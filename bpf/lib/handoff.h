@@ -4,7 +4,8 @@
  *
  * cb survives bpf_redirect_neigh, and veths as well: a pod may have written it.
  * So every ingress program overwrites it, and the reader wants the magic and an
- * ingress_ifindex. The kernel's own forwarding clears cb[0].
+ * ingress_ifindex. The kernel's own forwarding clears cb[0]. It is good for one
+ * reader: a second device below the first (a VLAN's, a bond's) finds nothing.
  */
 #pragma once
 
@@ -23,6 +24,8 @@ struct handoff {
 	__u8 class;    /* enum nat_class */
 	__u8 fresh;    /* a new connection begins with this packet */
 	__u8 deferred; /* the CT entry is still to be created */
+	__u8 unmapped; /* the CT entry does not know the port; never in cb */
+	__u8 pad[3];
 };
 
 /* skb->tc_index: conntrack has seen this packet, on its way through the stack. */
@@ -60,7 +63,7 @@ static __always_inline void handoff_write(struct __sk_buff *skb, const struct ha
 	CTX_STORE(skb, cb[2], handoff->expires);
 }
 
-static __always_inline bool handoff_read(struct __sk_buff *skb, struct handoff *handoff)
+static __always_inline bool handoff_take(struct __sk_buff *skb, struct handoff *handoff)
 {
 	__u32 word;
 
@@ -72,5 +75,6 @@ static __always_inline bool handoff_read(struct __sk_buff *skb, struct handoff *
 	handoff->fresh = word >> 16;
 	handoff->deferred = word >> 24;
 	handoff->expires = CTX_LOAD(skb, cb[2]);
+	CTX_STORE(skb, cb[0], 0);
 	return true;
 }

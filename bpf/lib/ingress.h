@@ -26,9 +26,7 @@ static __always_inline bool ingress_track(struct __sk_buff *skb, const struct pa
 		origin.src_identity = pod ? pod->identity : 0;
 		origin.companion = pod;
 		ct_create(skb, packet, flow, &origin, now);
-		handoff->expires =
-			now + (packet->l4 == L4_TCP ? config.timeout_tcp_syn : config.timeout_any);
-		handoff->class = packet->l4 == L4_TCP ? NAT_CLASS_SYN : NAT_CLASS_ANY;
+		ct_fill_handoff_new(handoff, packet, now);
 		handoff->fresh = 0;
 		return true;
 	}
@@ -89,10 +87,17 @@ static __always_inline int ingress_to_pod(struct __sk_buff *skb, const struct pa
 	return drop ? drop : route_deliver(skb, pod);
 }
 
+/* Through the node: never in the name of a pod, which would get it masqueraded. */
+static __always_inline int ingress_transit(const struct packet *packet)
+{
+	return endpoint_is_pod(endpoint_lookup(&packet->tuple.saddr)) ? -DROP_SPOOFED_SOURCE :
+									VERDICT_PASS;
+}
+
 static __always_inline int netdev_ingress(struct __sk_buff *skb, const struct packet *packet,
 					  __u32 now)
 {
-	struct endpoint *pod;
+	struct endpoint *to;
 
 	if (ip_addr_is_link_scoped(&packet->tuple.daddr) ||
 	    ip_addr_is_link_scoped(&packet->tuple.saddr))
@@ -107,8 +112,8 @@ static __always_inline int netdev_ingress(struct __sk_buff *skb, const struct pa
 				return result;
 		}
 	}
-	pod = endpoint_lookup(&packet->tuple.daddr);
-	if (!endpoint_is_pod(pod))
-		return VERDICT_PASS;
-	return ingress_to_pod(skb, packet, pod, now);
+	to = endpoint_lookup(&packet->tuple.daddr);
+	if (!to)
+		return ingress_transit(packet);
+	return endpoint_is_pod(to) ? ingress_to_pod(skb, packet, to, now) : VERDICT_PASS;
 }

@@ -33,11 +33,16 @@ static __always_inline __u32 tcp_lifetime(__u16 flags, __u8 seen)
 	return tcp_established(flags, seen) ? config.timeout_tcp : config.timeout_tcp_syn;
 }
 
+/* The first segment of whoever opens. No flags, as in other protocols, are none. */
+static __always_inline bool tcp_opens(__u8 tcp_flags)
+{
+	return (tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+}
+
 /* A SYN of the opener on a closing entry: a new connection in an old tuple. */
 static __always_inline bool tcp_reopens(const struct ct_entry *entry, bool opener, __u8 tcp_flags)
 {
-	return opener && (tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN &&
-	       (entry->flags & (CT_RX_CLOSING | CT_TX_CLOSING));
+	return opener && tcp_opens(tcp_flags) && (entry->flags & (CT_RX_CLOSING | CT_TX_CLOSING));
 }
 
 static __always_inline enum nat_class tcp_class(const struct ct_entry *entry)

@@ -287,6 +287,16 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.ok(rig.nat(key(A, W, 45000, 443, 0)));
     });
 
+    test('nor does one that the world made, when the pod opens', () => {
+      for (const flags of ['S', 'SA', 'A']) {
+        const inward: Packet = { ip: { src: W, dst: A }, tcp: { sport: 443, dport: 45001, flags } };
+        rig.run('from_netdev', buildPacket(inward));
+      }
+      rig.out(buildPacket(packet(A, W, 45001, 443)));
+      assert.ok(rig.nat(key(A, W, 45001, 443, 0)));
+      assert.equal(rig.ct(key(A, W, 45001, 443, 0))?.nat_port, 45001);
+    });
+
     test('an excluded destination is tracked and not translated', () => {
       const { R } = PEOPLE[family];
       const out = rig.out(buildPacket(packet(A, R, 40000, 80)));
@@ -295,6 +305,15 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.equal(out.counted['created snat'], undefined);
       const entry = rig.ct(key(A, R, 40000, 80, 0));
       assert.equal(entry?.nat_port, 0);
+    });
+
+    test('nor by an expired half from before it was excluded', () => {
+      const { R } = PEOPLE[family];
+      const half = key(A, R, 40001, 80, 0);
+      rig.patchNat(half, { port: 5, expires: rig.now() });
+      const out = rig.out(buildPacket(packet(A, R, 40001, 80)));
+      assert.deepEqual(out.counted, { 'verdict pass': 1, 'created ct_tcp': 1 });
+      assert.equal(rig.nat(half)?.port, 5);
     });
 
     test('the node’s own packet costs nothing where nobody holds its port', () => {
@@ -330,6 +349,8 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         buildPacket(later),
         'it keeps its new port when the pod is gone',
       );
+      const companion = { src: N, dst: W, sport: 0, dport: 0, protocol: icmp, kind: 2 };
+      assert.equal(rig.ct(companion), undefined, 'and has no companion');
     });
   });
 }

@@ -93,6 +93,12 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       }
     });
 
+    test('spoofed_source: through the node in a pod’s name', () => {
+      dropped('from_netdev', { ip: { src: A, dst: W }, tcp }, 'spoofed_source');
+      const transit = buildPacket({ ip: { src: R, dst: W }, tcp });
+      assert.equal(rig.run('from_netdev', transit).verdict, 'pass');
+    });
+
     test('icmp_unsupported: an error, another message, an answer nobody asked for', () => {
       for (const icmp of [
         { message: 'port-unreachable', quote: { ip: { src: W, dst: A }, tcp } },
