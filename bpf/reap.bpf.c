@@ -44,38 +44,46 @@ static __always_inline enum reaped reap_delete(enum table table, const struct tu
 	return table_delete(table, key) ? REAP_DELETED : REAP_FAILED;
 }
 
-/* Deletes a NAT half that has expired, and with a reverse half the memory of a
- * destination without ports: it has one now. Nothing while `expires` is 0: a
+/* Deletes a NAT half that has expired; with a reverse half, its destination has a
+ * free port again. Nothing while `expires` is 0: a
  * flow is just taking the entry over. */
 static __noinline enum reaped reap_nat_half(const struct tuple *key, __u32 now, bool force)
 {
 	struct nat_entry *half = table_lookup(TABLE_SNAT, key);
-	struct tuple full;
+	struct nat_full *full;
+	struct tuple peer;
 
 	if (!half || !half->expires || (!force && !clock_expired(half->expires, now)))
 		return REAP_SKIPPED;
 	if (reap_delete(TABLE_SNAT, key) != REAP_DELETED)
 		return REAP_FAILED;
 	if (key->kind & KIND_IN) {
-		tuple_reverse(&full, key, 0);
-		full.sport = 0;
-		bpf_map_delete_elem(&nat_full, &full);
+		tuple_reverse(&peer, key, 0);
+		peer.sport = 0;
+		full = bpf_map_lookup_elem(&nat_full, &peer);
+		if (full)
+			WRITE_ONCE(full->until, 0);
 	}
 	return REAP_DELETED;
 }
 
-/* The two halves of the flow whose CT OUT entry is being deleted. */
+/* The two halves of the flow whose CT OUT entry is being deleted. A port that has
+ * become another flow's is that flow's. */
 static __always_inline void reap_pair(const struct tuple *flow, const struct ct_entry *entry,
 				      struct reap_run *run)
 {
 	struct nat_entry *forward = table_lookup(TABLE_SNAT, flow);
+	struct nat_entry *half;
 	struct tuple reverse;
+	bool owned;
 
 	tuple_reverse(&reverse, flow, KIND_IN);
 	reverse.daddr = forward ? forward->addr : entry->nat_addr;
 	reverse.dport = forward ? forward->port : entry->nat_port;
+	half = table_lookup(TABLE_SNAT, &reverse);
+	owned = half && nat_half_leads_to(half, flow);
 	run->nat_deleted += reap_nat_half(flow, run->now, run->force) == REAP_DELETED;
-	run->nat_deleted += reap_nat_half(&reverse, run->now, run->force) == REAP_DELETED;
+	run->nat_deleted += reap_nat_half(&reverse, run->now, run->force && owned) == REAP_DELETED;
 }
 
 static __noinline enum reaped reap_ct(const struct tuple *key, struct reap_run *run, bool tcp)

@@ -44,7 +44,7 @@ enum port_outcome {
 enum port_state {
 	PORT_FREE,
 	PORT_OURS,
-	PORT_EXPIRED, /* another's, which nobody may use any more */
+	PORT_EXPIRED, /* whoever had it: the first to take it over has it */
 	PORT_TAKEN,
 };
 
@@ -83,22 +83,15 @@ static __always_inline __u32 port_candidate(const struct port_search *search, __
 	return search->min + offset;
 }
 
-static __always_inline bool port_is_ours(const struct port_search *search,
-					 const struct nat_entry *reverse)
-{
-	return reverse->port == search->forward->sport &&
-	       ip_addr_equal(&reverse->addr, &search->forward->saddr);
-}
-
 static __always_inline enum port_state port_look(struct port_search *search,
 						 struct nat_entry **entry)
 {
 	*entry = table_lookup(TABLE_SNAT, &search->reverse);
 	if (!*entry)
 		return PORT_FREE;
-	if (port_is_ours(search, *entry))
-		return PORT_OURS;
-	return clock_expired((*entry)->expires, search->now) ? PORT_EXPIRED : PORT_TAKEN;
+	if (clock_expired((*entry)->expires, search->now))
+		return PORT_EXPIRED;
+	return nat_half_leads_to(*entry, search->forward) ? PORT_OURS : PORT_TAKEN;
 }
 
 /* Would the answer reach a socket of the node? Connected, listening, TIME_WAIT
@@ -142,25 +135,30 @@ static __always_inline bool port_take_over(struct port_search *search, struct na
 	return true;
 }
 
-/* Makes the candidate in search->reverse ours if nobody else's. */
+/* Makes the candidate in search->reverse ours if nobody else's: neither another
+ * flow's nor a socket's. */
 static __always_inline enum port_outcome port_claim(struct port_search *search)
 {
 	struct nat_entry *entry;
+	enum port_state state = port_look(search, &entry);
 	long err;
 
-	switch (port_look(search, &entry)) {
-	case PORT_OURS:
-		return PORT_ADOPTED;
-	case PORT_EXPIRED:
-		return port_take_over(search, entry) ? PORT_RESERVED : PORT_NONE;
-	case PORT_FREE:
+	if (state == PORT_OURS)
+		return config.restore ? PORT_ADOPTED : PORT_NONE;
+	if (state == PORT_TAKEN || port_has_socket(search->skb, search->l4, &search->reverse))
+		return PORT_NONE;
+	if (state == PORT_EXPIRED) {
+		if (port_take_over(search, entry))
+			return PORT_RESERVED;
+	} else {
 		err = table_insert(TABLE_SNAT, &search->reverse, &search->owner);
 		if (!err)
 			return PORT_RESERVED;
-		return err == -EEXIST ? PORT_NONE : PORT_ERROR;
-	default:
-		return PORT_NONE;
+		if (err != -EEXIST)
+			return PORT_ERROR;
 	}
+	/* another CPU was first, perhaps with a packet of this very flow */
+	return port_look(search, &entry) == PORT_OURS ? PORT_ADOPTED : PORT_NONE;
 }
 
 /* bpf_loop callback: one candidate. */
@@ -168,19 +166,13 @@ static long port_attempt(__u32 attempt, void *data)
 {
 	struct port_search *search = data;
 	struct nat_entry *entry;
-	enum port_state state;
 
 	search->attempts = attempt;
 	search->reverse.dport = bpf_htons(port_candidate(search, attempt));
-	state = port_look(search, &entry);
-	if (state == PORT_OURS && config.restore) {
+	if (!search->adopt_only)
+		search->outcome = port_claim(search);
+	else if (port_look(search, &entry) == PORT_OURS)
 		search->outcome = PORT_ADOPTED;
-		return 1;
-	}
-	if (search->adopt_only || state == PORT_OURS || state == PORT_TAKEN ||
-	    port_has_socket(search->skb, search->l4, &search->reverse))
-		return 0;
-	search->outcome = port_claim(search);
 	return search->outcome != PORT_NONE;
 }
 

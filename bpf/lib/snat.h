@@ -154,7 +154,6 @@ static __noinline bool nat_restore_reverse(struct __sk_buff *skb, const struct n
 {
 	struct port_search search;
 	struct nat_entry *reverse;
-	bool missing;
 
 	port_search_init(&search, skb, flow);
 	search.reverse.dport = forward->port;
@@ -165,22 +164,18 @@ static __noinline bool nat_restore_reverse(struct __sk_buff *skb, const struct n
 	switch (port_claim(&search)) {
 	case PORT_ADOPTED:
 		reverse = table_lookup(TABLE_SNAT, &search.reverse);
-		if (!reverse || !port_is_ours(&search, reverse))
+		if (!reverse || !nat_half_leads_to(reverse, &flow->key))
 			return false;
-		missing = clock_expired(reverse->expires, flow->now);
 		nat_copy_life(reverse, forward);
-		break;
+		return true;
 	case PORT_RESERVED:
-		missing = true;
-		break;
+		count(COUNTER_RESTORED + RESTORED_REVERSE);
+		return true;
 	case PORT_ERROR:
 		return true; /* not lost to anybody: tried again in a second */
 	default:
 		return false;
 	}
-	if (missing)
-		count(COUNTER_RESTORED + RESTORED_REVERSE);
-	return true;
 }
 
 static __always_inline void nat_full_key(struct tuple *key, const struct port_search *search)
@@ -199,24 +194,26 @@ static __noinline struct nat_full *nat_full_find(const struct port_search *searc
 }
 
 /* Tries what CT remembers, then, for a connection in its middle, every candidate
- * for a reverse half that is still ours. */
-static __always_inline bool nat_adopt(struct port_search *search, const struct ct_entry *ct,
-				      const struct nat_full *full, bool middle)
+ * for a reverse half that is still ours. A connection that begins in an old
+ * entry has lost nothing. */
+static __always_inline bool nat_adopt(struct port_search *search, const struct nat_flow *flow,
+				      const struct ct_entry *ct, const struct nat_full *full)
 {
 	__u32 expires;
 
-	if (ct && ct->nat_port && ip_addr_equal(&ct->nat_addr, &search->reverse.daddr)) {
+	if (ct && ip_addr_equal(&ct->nat_addr, &search->reverse.daddr)) {
 		search->reverse.dport = ct->nat_port;
 		search->outcome = port_claim(search);
-		if (search->outcome == PORT_RESERVED) {
+		if (search->outcome == PORT_RESERVED && !flow->ct.fresh) {
 			count(COUNTER_RESTORED + RESTORED_FORWARD);
 			count(COUNTER_RESTORED + RESTORED_REVERSE);
 		} else if (search->outcome == PORT_ADOPTED) {
 			count(COUNTER_RESTORED + RESTORED_ADOPTED);
 		}
-		return search->outcome != PORT_NONE;
+		if (search->outcome != PORT_NONE)
+			return true;
 	}
-	if (!middle)
+	if (flow->l4 != L4_TCP || (flow->tcp_flags & TCP_SYN))
 		return false;
 	expires = full ? full->scanned_until : 0;
 	search->adopt_only = 1;
@@ -249,11 +246,10 @@ static __noinline int nat_remember_full(struct port_search *search, struct nat_f
 static __always_inline int nat_find_port(struct port_search *search, const struct nat_flow *flow,
 					 const struct ct_entry *ct)
 {
-	bool middle = flow->l4 == L4_TCP && !(flow->tcp_flags & TCP_SYN);
 	struct nat_full *full = nat_full_find(search);
 
 	search->hash = port_hash(search->forward);
-	if (config.restore && nat_adopt(search, ct, full, middle))
+	if (config.restore && nat_adopt(search, flow, ct, full))
 		return search->outcome == PORT_ERROR ? -DROP_NAT_INSERT : 0;
 	if (full && !clock_expired(full->until, search->now))
 		return -DROP_NAT_FULL;
@@ -301,6 +297,15 @@ static __noinline int nat_write_forward(const struct port_search *search)
 	return 0;
 }
 
+static __always_inline void nat_tell_conntrack(struct ct_entry *ct,
+					       const struct nat_mapping *mapping)
+{
+	if (!ct)
+		return;
+	ct->nat_addr = mapping->addr;
+	ct->nat_port = mapping->port;
+}
+
 /* Gives a flow without a usable forward half its port, the old one if any
  * record still knows it. 0 or a drop reason. */
 static __noinline int nat_open(struct __sk_buff *skb, struct nat_flow *flow)
@@ -330,10 +335,7 @@ static __noinline int nat_open(struct __sk_buff *skb, struct nat_flow *flow)
 	}
 	flow->mapping.addr = search.reverse.daddr;
 	flow->mapping.port = search.reverse.dport;
-	if (ct) {
-		ct->nat_addr = flow->mapping.addr;
-		ct->nat_port = flow->mapping.port;
-	}
+	nat_tell_conntrack(ct, &flow->mapping);
 	return 0;
 }
 
@@ -346,20 +348,23 @@ static __always_inline void nat_abandon(const struct tuple *flow, const struct n
 
 	nat_reverse_key(&key, flow, &mapping);
 	reverse = table_lookup(TABLE_SNAT, &key);
-	if (reverse && reverse->port == flow->sport && ip_addr_equal(&reverse->addr, &flow->saddr))
+	if (reverse && nat_half_leads_to(reverse, flow))
 		table_delete(TABLE_SNAT, &key);
 }
 
-/* What a flow leaves as: its mapping, kept, repaired or new. 0 or a drop reason. */
+/* What a flow leaves as: its mapping, kept, repaired or new. `forward` is live, or
+ * NULL. 0 or a drop reason. */
 static __always_inline int nat_outgoing(struct __sk_buff *skb, struct nat_flow *flow,
 					struct nat_entry *forward)
 {
-	if (forward && !clock_expired(forward->expires, flow->now)) {
+	if (forward) {
 		bool ours = ip_addr_equal(&forward->addr, &flow->device->addr);
 
 		if (ours) {
 			flow->mapping.addr = forward->addr;
 			flow->mapping.port = forward->port;
+			if (flow->ct.unmapped)
+				nat_tell_conntrack(ct_lookup(&flow->key), &flow->mapping);
 			if (!nat_follow(forward, &flow->ct, flow->now) || !config.restore ||
 			    nat_restore_reverse(skb, flow, forward))
 				return 0;

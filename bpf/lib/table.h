@@ -18,6 +18,13 @@
 /* Tries at an update that another CPU's hold on the bucket made fail. */
 #define TABLE_TRIES 3
 
+/* Is it the reverse half of `flow`? */
+static __always_inline bool nat_half_leads_to(const struct nat_entry *reverse,
+					      const struct tuple *flow)
+{
+	return reverse->port == flow->sport && ip_addr_equal(&reverse->addr, &flow->saddr);
+}
+
 static __always_inline void *table_slots(enum table table)
 {
 	switch (table) {

@@ -91,6 +91,16 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.ok(Math.abs(entry.expires - now - TIMEOUTS.tcp) <= 1);
     });
 
+    test('a second north-south device below the first finds nothing to do', () => {
+      const out = rig.out(buildPacket(tcp(40003, 'S')));
+      const below = rig.run('to_netdev', out.packet, {
+        cb: out.cb,
+        ingressIfindex: rig.ifindex.a,
+      });
+      assert.deepEqual(below.counted, { 'verdict pass': 1 });
+      assert.deepEqual(below.packet, out.packet);
+    });
+
     test('an established packet writes and creates nothing', () => {
       handshake(40002);
       const { counted } = rig.out(buildPacket(tcp(40002, 'PA', 'data')));
@@ -259,6 +269,27 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         assert.equal(counted['restored forward'], 1);
         assert.equal(counted['restored reverse'], 1);
         arrives(from, port);
+      });
+
+      test(`${kind} port: an expired half is a lost one, and is not adopted`, () => {
+        const { from, port } = open(11);
+        rig.remove('snat', flow(from));
+        rig.patchNat(reverse(port), { expires: rig.now() });
+        const counted = leavesAs(from, port);
+        assert.equal(counted['restored forward'], 1);
+        assert.equal(counted['restored reverse'], 1);
+        assert.equal(counted['restored adopted'], undefined);
+      });
+
+      test(`${kind} port: a new connection in expired records restores nothing`, () => {
+        const { from, port } = open(12);
+        const past = { expires: rig.now() };
+        rig.patchCt(flow(from), past);
+        rig.patchNat(flow(from), past);
+        rig.patchNat(reverse(port), past);
+        const { counted } = rig.out(buildPacket(tcp(from, 'S')));
+        assert.deepEqual(counted, { 'verdict pass': 1 });
+        assert.equal(rig.nat(flow(from))?.port, port);
       });
 
       test(`${kind} port: with nothing left, the first candidate is the old port`, () => {

@@ -9,6 +9,8 @@ for (const family of ['ipv4', 'ipv6'] as const) {
   const { A, N, W } = PEOPLE[family];
   const syn = (sport: number, dport = 443) =>
     buildPacket({ ip: { src: A, dst: W }, tcp: { sport, dport, flags: 'S' } });
+  const data = (sport: number) =>
+    buildPacket({ ip: { src: A, dst: W }, tcp: { sport, dport: 443, flags: 'PA' } });
   const flow = (sport: number, dport = 443): FlowKey => ({
     ...{ src: A, dst: W, sport, dport, protocol: 6, kind: 0 },
   });
@@ -48,9 +50,24 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       const port = rig.nat(flow(1500))?.port ?? 0;
       rig.remove('snat', flow(1500));
       rig.remove('snat', reverse(port));
-      const data = { ip: { src: A, dst: W }, tcp: { sport: 1500, dport: 443, flags: 'PA' } };
-      assert.equal(rig.out(buildPacket(data)).verdict, 'pass');
+      assert.equal(rig.out(data(1500)).verdict, 'pass');
       assert.equal(rig.nat(flow(1500))?.port, port);
+    });
+
+    test('a port found by the walk is found again, whatever was freed before it', async () => {
+      await using other = await openRig(family, { portRange: [40000, 40099] });
+      let walked = 0;
+      for (let sport = 1000; sport < 1100; sport++) {
+        if (other.out(syn(sport)).counted['attempts 32']) walked = sport;
+      }
+      const port = other.nat(flow(walked))?.port;
+      assert.ok(port);
+      const earlier = Array.from({ length: 50 }, (_, i) => flow(1000 + i));
+      await other.reap('ct_tcp', earlier, true);
+      other.remove('snat', flow(walked));
+      other.remove('ct_tcp', flow(walked));
+      other.out(data(walked));
+      assert.equal(other.nat(flow(walked))?.port, port);
     });
 
     test('another destination is not affected', () => {
@@ -98,6 +115,49 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       }
     });
 
+    for (const [lost, keys] of [
+      ['reverse half', [reverse(45679)]],
+      ['pair of halves', [flow(45679), reverse(45679)]],
+    ] as const) {
+      test(`nor is it when a flow lost its ${lost} and a socket took the port since`, async () => {
+        await rig.clear();
+        rig.out(syn(45679));
+        rig.patchNat(flow(45679), { touched: (rig.now() - 5) & 0xffff });
+        for (const key of keys) rig.remove('snat', key);
+        const server = createServer();
+        await new Promise<void>((resolve) => {
+          server.listen({ port: 45679, host: N }, resolve);
+        });
+        try {
+          rig.out(data(45679));
+          const moved = rig.nat(flow(45679))?.port ?? 0;
+          assert.notEqual(moved, 45679);
+          assert.equal(rig.nat(reverse(45679)), undefined);
+          assert.equal(rig.nat(reverse(moved))?.port, 45679);
+          assert.equal(rig.ct(flow(45679))?.nat_port, moved);
+        } finally {
+          server.close();
+        }
+      });
+    }
+
+    test('a port that is another’s by now leaves the candidates to be searched for ours', async () => {
+      const stranger = { port: 5, expires: rig.now() + 60 };
+      rig.out(syn(1200));
+      const first = rig.nat(flow(1200))?.port ?? 0;
+      await rig.reap('ct_tcp', [flow(1200)], true);
+      rig.patchNat(reverse(first), stranger);
+      rig.out(syn(1200));
+      const port = rig.nat(flow(1200))?.port ?? 0;
+      assert.notEqual(port, first);
+      rig.remove('snat', reverse(first));
+      rig.remove('snat', flow(1200));
+      rig.patchNat(reverse(33333), stranger);
+      rig.patchCt(flow(1200), { nat_port: 33333 });
+      assert.equal(rig.out(data(1200)).counted['restored adopted'], 1);
+      assert.equal(rig.nat(flow(1200))?.port, port);
+    });
+
     test('SCTP keeps its port or is refused, since it cannot be rewritten', () => {
       const sctp = (sport: number) =>
         buildPacket({ ip: { src: A, dst: W }, sctp: { sport, dport: 443 } });
@@ -120,9 +180,16 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       await using bare = await openRig(family, { restore: false });
       bare.out(syn(40000));
       bare.remove('snat', flow(40000));
-      const data = { ip: { src: A, dst: W }, tcp: { sport: 40000, dport: 443, flags: 'PA' } };
-      bare.out(buildPacket(data));
+      bare.out(data(40000));
       assert.notEqual(bare.nat(flow(40000))?.port, 40000);
+
+      bare.out(syn(40001));
+      const past = { expires: bare.now() };
+      bare.patchCt(flow(40001), past);
+      bare.patchNat(flow(40001), past);
+      bare.patchNat(reverse(40001), past);
+      bare.out(syn(40001));
+      assert.equal(bare.nat(flow(40001))?.port, 40001, 'an expired one blocks nothing');
     });
   });
 
@@ -152,6 +219,15 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       for (const left of [rig.ct(flow(40005)), rig.nat(flow(40005)), rig.nat(reverse(40005))]) {
         assert.equal(left, undefined);
       }
+    });
+
+    test('but not the half of a flow that has the port by now', async () => {
+      rig.out(syn(40007));
+      rig.remove('snat', flow(40007));
+      rig.patchNat(reverse(40007), { port: 5 });
+      await rig.reap('ct_tcp', [flow(40007)], true);
+      assert.equal(rig.ct(flow(40007)), undefined);
+      assert.equal(rig.nat(reverse(40007))?.port, 5);
     });
 
     test('takes NAT entries by their own expiry', async () => {

@@ -13,6 +13,8 @@ export interface RaceOrder {
   programs: { from_endpoint: number; to_netdev: number };
   ifindex: number;
   eth0: number;
+  /** Shared by two workers that are to send each packet at the same moment. */
+  gate?: Int32Array;
 }
 
 const SKB = { size: 192, ingressIfindex: 36, ifindex: 40, cb: 48 };
@@ -29,6 +31,10 @@ for (let i = 0; i < order.count; i++) {
   const data = buildPacket({ ip: { src: order.src, dst: order.dst }, tcp });
   const first = fromEndpoint.testRun({ data, ctx: pod });
   egress.set(first.ctx.subarray(SKB.cb, SKB.cb + 20), SKB.cb);
+  if (order.gate) {
+    Atomics.add(order.gate, 0, 1);
+    while (Atomics.load(order.gate, 0) < 2 * (i + 1)) {}
+  }
   const second = toNetdev.testRun({ data: first.data, ctx: egress });
   if (second.retval !== DROP) opened += 1;
 }

@@ -53,4 +53,16 @@ for (const family of ['ipv4', 'ipv6'] as const) {
     assert.ok(forward >= 0.99 * ports, `${forward} of ${ports} ports in use`);
     assert.equal(await rig.count('snat'), 2 * forward, 'no half without the other');
   });
+
+  test(`two CPUs that open the same flows leave each one port, ${family}`, async () => {
+    await using rig = await openRig(family, { portRange: RANGE, tableSize: 65536 });
+    const order: RaceOrder = {
+      ...{ family, src: A, dst: W, first: 1000, count: FLOWS },
+      ...{ programs: rig.programIds, ifindex: rig.ifindex.a, eth0: rig.ifindex.eth0 },
+      gate: new Int32Array(new SharedArrayBuffer(4)),
+    };
+    await Promise.all([runWorker(order), runWorker(order)]);
+    assert.equal(await rig.count('snat'), 2 * FLOWS);
+    assert.equal(await rig.count('ct_tcp'), FLOWS);
+  });
 }
