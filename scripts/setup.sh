@@ -20,6 +20,8 @@ need linux-libc-dev test -e /usr/include/linux/bpf.h
 need iproute2 has ip
 need util-linux has nsenter
 need iputils-ping has ping
+need nftables has nft
+need ethtool has ethtool
 need npm has npm
 # bpftool is a package of its own on Debian, and comes with linux-tools on Ubuntu
 if ! has bpftool >/dev/null 2>&1; then
