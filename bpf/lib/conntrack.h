@@ -24,11 +24,6 @@ struct ct {
 	bool companion; /* in: one goes with the flow */
 };
 
-static __always_inline enum table ct_table(__u8 proto)
-{
-	return proto == IPPROTO_TCP ? TABLE_CT_TCP : TABLE_CT_ANY;
-}
-
 /* Two calls instead of one with a variable map: each inlines its lookup. */
 static __always_inline struct ct_entry *ct_lookup(const struct tuple *key)
 {

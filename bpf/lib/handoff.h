@@ -15,7 +15,6 @@ enum ct_result {
 	CT_NEW = 0,         /* the endpoint's or the peer's first packet, or nobody knows */
 	CT_ESTABLISHED = 1, /* the opener's side of a known flow */
 	CT_REPLY = 2,       /* the other side: exempt from masquerade */
-	CT_RELATED = 3,
 };
 
 struct handoff {
