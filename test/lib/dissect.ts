@@ -37,23 +37,27 @@ interface Transport {
   version: 4 | 6;
 }
 
+/** The problem of a datagram whose own length cannot be. */
+export const UDP_LENGTH = 'UDP length';
+
 const ETHERNET = 14;
 const TCP_FLAGS = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR'];
-const EXTENSION_HEADERS = new Set([0, 43, 51, 60]);
+/** Without AH: what it protects is not to be looked into. */
+const EXTENSION_HEADERS = new Set([0, 43, 60]);
 const FRAGMENT_HEADER = 44;
-/** Transports that are read, with the length of their headers; ICMP has a number per family. */
+/** What must be there of a transport's header to read it; ICMP has a number per family. */
 const MINIMUM = {
   4: new Map([
     [1, 8],
     [6, 20],
     [17, 8],
-    [132, 12],
+    [132, 8],
   ]),
   6: new Map([
     [58, 8],
     [6, 20],
     [17, 8],
-    [132, 12],
+    [132, 8],
   ]),
 };
 const ERRORS = { 4: new Set([3, 4, 5, 11, 12]), 6: new Set([1, 2, 3, 4]) } as const;
@@ -193,8 +197,7 @@ function walkExtensions(bytes: Uint8Array, end: number) {
       fragment = { id: read(bytes, at + 4, 4), offset: word & 0xfff8, more: (word & 1) === 1 };
     } else if (!EXTENSION_HEADERS.has(protocol)) break;
     const units = read(bytes, at + 1, 1);
-    const size =
-      protocol === FRAGMENT_HEADER ? 8 : protocol === 51 ? (units + 2) * 4 : units * 8 + 8;
+    const size = protocol === FRAGMENT_HEADER ? 8 : units * 8 + 8;
     types.push(protocol);
     protocol = read(bytes, at, 1);
     at += size;
@@ -205,13 +208,13 @@ function walkExtensions(bytes: Uint8Array, end: number) {
 
 function dissectTransport(scope: Scope, transport: Transport): void {
   const { result } = scope;
-  const { protocol, bytes, version, later } = transport;
+  const { protocol, bytes, version, later, partial } = transport;
   const minimum = MINIMUM[version].get(protocol);
   if (later || minimum === undefined) {
     result.raw = { protocol };
     result.payload = hex(bytes);
   } else if (bytes.length < minimum && !(scope.quoted && bytes.length >= 8)) {
-    result.problems.push('transport header cut short');
+    if (!partial) result.problems.push('transport header cut short');
     result.payload = hex(bytes);
   } else if (protocol === 6) dissectTcp(scope, transport);
   else if (protocol === 17) dissectUdp(scope, transport);
@@ -231,9 +234,10 @@ function dissectTcp(scope: Scope, { bytes, pseudo, partial }: Transport): void {
     urgent: read(bytes, 18, 2),
     options: hex(bytes.subarray(20, headerLength)),
   });
-  if (headerLength < 20 || headerLength > bytes.length) result.problems.push('TCP header length');
   result.payload = hex(bytes.subarray(headerLength));
-  if (!partial) expectSum(scope, 'tcp', pseudo, bytes);
+  if (partial) return;
+  if (headerLength < 20 || headerLength > bytes.length) result.problems.push('TCP header length');
+  expectSum(scope, 'tcp', pseudo, bytes);
 }
 
 function dissectUdp(scope: Scope, { bytes, pseudo, partial, version }: Transport): void {
@@ -242,8 +246,16 @@ function dissectUdp(scope: Scope, { bytes, pseudo, partial, version }: Transport
   result.udp = { sport: read(bytes, 0, 2), dport: read(bytes, 2, 2), length };
   result.payload = hex(bytes.subarray(8));
   if (partial) return;
-  if (length !== bytes.length) result.problems.push('UDP length differs from that of IP');
-  if (read(bytes, 6, 2) !== 0) expectSum(scope, 'udp', pseudo, bytes);
+  // RFC 2675: 0 stands for what IP says.
+  const jumbo = version === 6 && length === 0;
+  const covered = jumbo ? bytes.length : length;
+  if (covered < 8 || covered > bytes.length) {
+    result.problems.push(UDP_LENGTH);
+    return;
+  }
+  const own = Uint8Array.from(pseudo);
+  new DataView(own.buffer).setUint16(version === 4 ? 10 : 34, covered);
+  if (read(bytes, 6, 2) !== 0) expectSum(scope, 'udp', own, bytes.subarray(0, covered));
   else if (version === 6) scope.wrong.push('udp: zero is no checksum in IPv6');
   else result.udp.checksum = 'none';
 }

@@ -194,11 +194,10 @@ function buildIpv6(packet: Packet, transport: Uint8Array): Uint8Array {
   );
 }
 
-function buildExtension({ type, body = new Uint8Array() }: Extension, next: number): Uint8Array {
+function buildExtension({ body = new Uint8Array() }: Extension, next: number): Uint8Array {
   const length = Math.ceil((2 + body.length) / 8) * 8;
   const bytes = new Uint8Array(length);
-  const units = type === 51 ? length / 4 - 2 : length / 8 - 1;
-  bytes.set([next, units]);
+  bytes.set([next, length / 8 - 1]);
   bytes.set(body, 2);
   const padding = length - 2 - body.length;
   if (padding > 1) bytes.set([1, padding - 2], 2 + body.length);
