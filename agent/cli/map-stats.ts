@@ -57,7 +57,7 @@ function familyCounters(directory: string): Counters | undefined {
 
 async function statsOf(name: string, map: BpfMap, counters?: Counters): Promise<MapStats> {
   const isArray = map.type.includes('array');
-  const entries = isArray ? map.maxEntries : await map.count();
+  const entries = await countEntries(map);
   const table = CONNECTION_TABLES.find((known) => name.endsWith(`/${known}`));
   return {
     name,
@@ -68,6 +68,14 @@ async function statsOf(name: string, map: BpfMap, counters?: Counters): Promise<
     memory: map.memory(),
     ...turnover(counters, table, entries),
   };
+}
+
+async function countEntries(map: BpfMap): Promise<number> {
+  if (map.type === 'array_of_maps') {
+    const slots = Array.from({ length: map.maxEntries }, (_, slot) => Uint32Array.of(slot));
+    return slots.filter(({ buffer }) => map.lookupId(new Uint8Array(buffer)) !== undefined).length;
+  }
+  return map.type.includes('array') ? map.maxEntries : await map.count();
 }
 
 function turnover(

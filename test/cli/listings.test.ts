@@ -137,6 +137,8 @@ describe('listings without a daemon', { skip: skipReason }, () => {
     const found = maps.find(({ name }) => name === 'ipv4/ct_tcp');
     assert.deepEqual([found?.entries, found?.evicted], [2, 0]);
     assert.ok(found && found.memory > 8192 * 120);
+    const slots = maps.find(({ name }) => name === 'ipv4/ct_tcp_maps');
+    assert.equal(slots?.entries, 1, 'the slot of a resize is empty');
     assert.ok(maps.some(({ name }) => name === 'ipv6/counters'));
     assert.ok(maps.some(({ name }) => name === 'node'));
   });
