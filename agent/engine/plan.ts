@@ -128,7 +128,7 @@ function endpointRows(
       }
       const { ifindex, mtu, hasPeer } = link;
       const flags = hasPeer ? endpoint_flag.ENDPOINT_PEER : 0;
-      return [{ addr, endpoint: { ifindex, id: spec.id, identity: 0, flags, mtu } }];
+      return [{ addr, endpoint: { ifindex, id: spec.id, identity: spec.id, flags, mtu } }];
     }),
   );
   return [...host, ...pods];
