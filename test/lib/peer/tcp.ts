@@ -82,10 +82,11 @@ export const tcp = {
     return census(tags.length, (i) => exchange(tags[i] ?? '', text, timeout), tags.length);
   },
 
-  /** Says a line on every conversation of a group that is not over. */
+  /** Says a line on every conversation of a group that was opened and is not over. */
   sayMany({ text = 'hello', ...group }: Group & { text?: string }) {
-    for (const { socket, inbox } of tagged(group).map(find)) {
-      if (inbox.closed === undefined) socket.write(`${text}\n`);
+    for (const tag of tagged(group)) {
+      const conversation = conversations.get(tag);
+      if (conversation?.inbox.closed === undefined) conversation?.socket.write(`${text}\n`);
     }
   },
 
