@@ -7,9 +7,11 @@
 #include <linux/tcp.h>
 #include <linux/udp.h>
 
-struct ports {
+struct sctp {
 	__be16 source;
 	__be16 dest;
+	__be32 tag;
+	__be32 checksum;
 };
 
 struct echo {
@@ -36,17 +38,35 @@ static __always_inline int parse_tcp(struct cursor *cursor, struct packet *packe
 	return PARSE_OK;
 }
 
-/* UDP and SCTP begin alike. */
-static __always_inline int parse_ports(struct cursor *cursor, struct packet *packet)
+/* 0 for the length is a jumbogram's, which has none in its IP header either (RFC 2675). */
+static __always_inline int parse_udp(struct cursor *cursor, struct packet *packet)
 {
-	struct ports *ports = cursor_take(cursor, 8);
+	struct udphdr *udp = cursor_take(cursor, sizeof(*udp));
+	__u32 length;
 
-	if (!ports)
-		return packet_short(cursor->skb, cursor->off + 8);
-	packet->l4 = packet->tuple.proto == IPPROTO_UDP ? L4_UDP : L4_SCTP;
-	packet->l4_len = sizeof(struct udphdr);
-	packet->tuple.sport = ports->source;
-	packet->tuple.dport = ports->dest;
+	if (!udp)
+		return packet_short(cursor->skb, cursor->off + sizeof(*udp));
+	length = bpf_ntohs(udp->len);
+	if (packet->l3_len &&
+	    (length < sizeof(*udp) || packet->l4_off - ETH_HLEN + length > packet->l3_len))
+		return -DROP_MALFORMED;
+	packet->l4 = L4_UDP;
+	packet->l4_len = sizeof(*udp);
+	packet->tuple.sport = udp->source;
+	packet->tuple.dport = udp->dest;
+	return PARSE_OK;
+}
+
+static __always_inline int parse_sctp(struct cursor *cursor, struct packet *packet)
+{
+	struct sctp *sctp = cursor_take(cursor, sizeof(*sctp));
+
+	if (!sctp)
+		return packet_short(cursor->skb, cursor->off + sizeof(*sctp));
+	packet->l4 = L4_SCTP;
+	packet->l4_len = sizeof(*sctp);
+	packet->tuple.sport = sctp->source;
+	packet->tuple.dport = sctp->dest;
 	return PARSE_OK;
 }
 
@@ -75,8 +95,9 @@ static __always_inline int parse_transport(struct cursor *cursor, struct packet 
 	case IPPROTO_TCP:
 		return parse_tcp(cursor, packet);
 	case IPPROTO_UDP:
+		return parse_udp(cursor, packet);
 	case IPPROTO_SCTP:
-		return parse_ports(cursor, packet);
+		return parse_sctp(cursor, packet);
 	case FAMILY_ICMP:
 		return parse_icmp(cursor, packet);
 	default:

@@ -39,6 +39,9 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         { ...good, ip: { ...good.ip, version: v4 ? 6 : 4 } },
         { ...good, ip: { ...good.ip, length: 9999 } },
         { ...good, tcp: { ...tcp, headerLength: 8 } },
+        { ip: good.ip, udp: { sport: 1, dport: 2, length: 7 } },
+        { ip: good.ip, udp: { sport: 1, dport: 2, length: 9 } },
+        { ip: good.ip, sctp: { sport: 1, dport: 2 }, truncate: 14 + header + 8 },
         ...(v4 ? [{ ...good, ip: { ...good.ip, headerLength: 16 } }] : []),
       ]) {
         for (const hook of ['from_endpoint', 'to_endpoint', 'from_netdev', OUTGOING] as const) {

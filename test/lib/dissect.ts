@@ -37,9 +37,6 @@ interface Transport {
   version: 4 | 6;
 }
 
-/** The problem of a datagram whose own length cannot be. */
-export const UDP_LENGTH = 'UDP length';
-
 const ETHERNET = 14;
 const TCP_FLAGS = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR'];
 /** Without AH: what it protects is not to be looked into. */
@@ -51,13 +48,13 @@ const MINIMUM = {
     [1, 8],
     [6, 20],
     [17, 8],
-    [132, 8],
+    [132, 12],
   ]),
   6: new Map([
     [58, 8],
     [6, 20],
     [17, 8],
-    [132, 8],
+    [132, 12],
   ]),
 };
 const ERRORS = { 4: new Set([3, 4, 5, 11, 12]), 6: new Set([1, 2, 3, 4]) } as const;
@@ -250,7 +247,7 @@ function dissectUdp(scope: Scope, { bytes, pseudo, partial, version }: Transport
   const jumbo = version === 6 && length === 0;
   const covered = jumbo ? bytes.length : length;
   if (covered < 8 || covered > bytes.length) {
-    result.problems.push(UDP_LENGTH);
+    result.problems.push('UDP length');
     return;
   }
   const own = Uint8Array.from(pseudo);
