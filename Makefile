@@ -73,7 +73,7 @@ static: lint types headers abi-current
 
 lint: | node_modules
 	$(Q)node_modules/.bin/biome check $(SOURCES)
-	$(Q)$(CLANG_FORMAT) --dry-run -Werror bpf/*.c $(BPF_HEADERS)
+	$(Q)$(CLANG_FORMAT) --dry-run -Werror bpf/*.c $(BPF_HEADERS) test/bench/*.c
 
 types: | node_modules
 	$(Q)node_modules/.bin/tsc --noEmit -p tsconfig.json
@@ -97,6 +97,15 @@ test-datapath: build | node_modules ## packets through the real programs, as roo
 test-e2e: build | node_modules ## real sockets in network namespaces, as root
 	$(Q)$(NODE) scripts/test.ts e2e
 
+##@ Measuring
+
+bench: build build/bpf/bench-wrapper.bpf.o | node_modules ## ns per packet of each hook, as root
+	$(Q)unshare --net --mount --propagation private $(NODE) test/bench/packet-cost.ts
+
+build/bpf/bench-wrapper.bpf.o: test/bench/wrapper.bpf.c | build/bpf
+	@echo "  BPF   $@"
+	$(Q)$(CLANG) $(BPF_FLAGS) -c $< -o $@
+
 ##@ Other
 
 fmt: | node_modules ## format everything
@@ -110,4 +119,4 @@ clean: ## remove what was built
 	$(Q)rm -rf build dist compile_commands.json
 
 .PHONY: help setup demo test build generate check static lint types headers abi-current test-unit \
-  test-datapath test-e2e fmt doctor clean
+  test-datapath test-e2e bench fmt doctor clean
