@@ -23,7 +23,7 @@ async function doctor(options: OutputOptions, command: Command): Promise<void> {
 }
 
 /** One line per check, its fix after those that failed, and a summary. */
-export function checkLines(checks: readonly Check[]): string[] {
+function checkLines(checks: readonly Check[]): string[] {
   const width = Math.max(...checks.map(({ name }) => name.length));
   const lines = checks.map(({ name, ok, required, detail, fix }) => {
     const mark = ok ? 'ok     ' : required ? 'MISSING' : 'lacks  ';

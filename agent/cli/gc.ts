@@ -40,7 +40,7 @@ export function scheduleLine(gc: CollectorStatus, now: number): string {
 }
 
 /** A table of passes. */
-export function passLines(passes: readonly PassResult[]): string[] {
+function passLines(passes: readonly PassResult[]): string[] {
   const rows = passes.map(({ family, table, alive, deleted, skipped, durationMs }) => [
     `${family}/${table}`,
     alive,

@@ -109,7 +109,7 @@ async function loadDatapath(
   const { ctTcp, ctAny, nat } = sizeMaps(config.maps, totalmem());
   const sizes = { ct_tcp: ctTcp, ct_any: ctAny, snat: nat };
   using prepared = prepareDatapath({ bpffs, sizes, logger });
-  const state = await calibrateNode(bpffs);
+  const state = calibrateNode(bpffs);
   const { secret, hz } = state;
   const datapath = await prepared.load({ secret, hz, ...loadSettings(config, capabilities) });
   writeNodeState(bpffs, state);

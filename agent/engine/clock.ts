@@ -1,18 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import { decode, encode } from '../abi/codec.ts';
 import { layouts } from '../abi/generated.ts';
 import { createMap, openPinnedMap } from '../kernel/map.ts';
 import { openObject } from '../kernel/object.ts';
-import { SekishoError } from '../lib/errors.ts';
+import { jiffiesPerSecond } from '../kernel/system.ts';
 import { findNodeState, type NodeState } from '../tables/clock.ts';
 import { objectPath } from './objects.ts';
 import { nodePin } from './pins.ts';
 
-const RATES = [100, 250, 300, 1000] as const;
-const SAMPLE_MS = 100;
-const ATTEMPTS = 20;
-const TOLERANCE = 0.04;
 const NS_PER_SECOND = 1_000_000_000n;
 const FIRST = new Uint8Array(4);
 const layout = layouts.ipv4.node_state;
@@ -27,10 +22,10 @@ export interface ClockSample {
  * The pinned node state with a fresh calibration, or a new one; changes nothing.
  * Throws E_LAYOUT when what is pinned is something else.
  */
-export async function calibrateNode(bpffs: string): Promise<NodeState> {
+export function calibrateNode(bpffs: string): NodeState {
   const known = findNodeState(bpffs);
   using clock = loadClock();
-  const hz = known?.hz || (await measureHz(clock.read));
+  const hz = jiffiesPerSecond();
   const secret = known?.hz ? known.secret : drawSecret();
   return { secret, hz, clock_delta_ns: clockDelta(clock.read(), hz) };
 }
@@ -47,31 +42,8 @@ export function writeNodeState(bpffs: string, state: NodeState): void {
 }
 
 /** Datapath clock minus CLOCK_MONOTONIC, in nanoseconds, as one sample tells it. */
-export function clockDelta({ jiffies, monotonicNs }: ClockSample, hz: number): bigint {
+function clockDelta({ jiffies, monotonicNs }: ClockSample, hz: number): bigint {
   return (jiffies * NS_PER_SECOND) / BigInt(hz) - monotonicNs;
-}
-
-/**
- * Jiffies per second between two samples, as the nearest rate that kernels are built with;
- * undefined when none is near.
- */
-export function nearestHz(from: ClockSample, to: ClockSample): number | undefined {
-  const seconds = Number(to.monotonicNs - from.monotonicNs) / 1e9;
-  const measured = Number(to.jiffies - from.jiffies) / seconds;
-  const slack = 1.5 / seconds;
-  return RATES.map((rate) => ({ rate, off: Math.abs(measured - rate) }))
-    .sort((a, b) => a.off - b.off)
-    .find(({ rate, off }) => off <= slack + rate * TOLERANCE)?.rate;
-}
-
-async function measureHz(read: () => ClockSample): Promise<number> {
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const before = read();
-    await delay(SAMPLE_MS);
-    const hz = nearestHz(before, read());
-    if (hz !== undefined) return hz;
-  }
-  throw new SekishoError('E_INTERNAL', 'cannot tell how often this kernel ticks');
 }
 
 function loadClock(): Disposable & { read: () => ClockSample } {

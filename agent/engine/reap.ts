@@ -13,9 +13,6 @@ import { objectPath } from './objects.ts';
 import { mapPin } from './pins.ts';
 import { createSerial } from './serial.ts';
 
-/** The tables a reaper works on. */
-export type ReapTable = ConnectionTable;
-
 const KEYS = 'reap_keys';
 const NUMBERS: Record<ConnectionTable, number> = {
   ct_tcp: tableNumber.TABLE_CT_TCP,

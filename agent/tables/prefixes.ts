@@ -2,20 +2,12 @@ import { decode, encode } from '../abi/codec.ts';
 import { layouts } from '../abi/generated.ts';
 import type { BpfMap } from '../kernel/map.ts';
 import type { Family, Prefix } from '../lib/ip.ts';
-import { openFamilyMap } from './open.ts';
 
 export interface PrefixRow {
   prefix: Prefix;
   identity: number;
   /** enum prefix_flag */
   flags: number;
-}
-
-/** The pinned prefixes. Throws E_NO_MAPS, E_LAYOUT. */
-export function listPrefixes(bpffs: string, family: Family): PrefixRow[] {
-  const { prefix_key: key, prefix: value } = layouts[family];
-  using map = openFamilyMap(bpffs, family, 'prefixes', { key, value });
-  return readPrefixes(map, family);
 }
 
 export function readPrefixes(map: BpfMap, family: Family): PrefixRow[] {

@@ -17,7 +17,7 @@ const SKB = { size: 192, ingressIfindex: 36, ifindex: 40 };
 const PAYLOAD = 64;
 const ROUNDS = 7;
 const REPEAT = 100_000;
-/** What a repetition costs without a program behind the wrapper is measured beside each. */
+const REDIRECT = 7;
 
 export interface Cost {
   name: string;
@@ -30,7 +30,7 @@ export interface Cost {
 
 interface Bench {
   /** Runs a hook `repeat` times over `flows` flows, from flow `from` on. */
-  run(hook: Hook, packet: Packet, flows: number, repeat: number, from?: number): number;
+  run(hook: Hook | 'nothing', packet: Packet, flows: number, repeat: number, from?: number): number;
   handoff: number[];
 }
 
@@ -74,16 +74,26 @@ function openBench(rig: Rig, stack: DisposableStack): Bench {
       skb.setUint32(SKB.ifindex, ifindex, true);
       skb.setUint32(SKB.ingressIfindex, hook === 'from_netdev' ? ifindex : rig.ifindex.a, true);
       target.delete(zero);
-      target.updateFd(zero, programs.get(hook) ?? nothing);
-      return wrapper.testRun({ data: frame, ctx, repeat }).durationNs;
+      target.updateFd(zero, hook === 'nothing' ? nothing : (programs.get(hook) ?? nothing));
+      const { retval, data, durationNs } = wrapper.testRun({ data: frame, ctx, repeat });
+      assertPath(hook, retval, frame, data);
+      return durationNs;
     },
   };
   return bench;
 }
 
+/** Fails unless the last packet was forwarded, translated or delivered: else it is not the path. */
+function assertPath(hook: Hook | 'nothing', retval: number, before: Uint8Array, after: Uint8Array) {
+  const source = before[12] === 0x86 ? [22, 38] : [26, 30];
+  const translated = Buffer.compare(before.subarray(...source), after.subarray(...source)) !== 0;
+  if (hook === 'nothing' || (hook === 'to_netdev' ? translated : retval === REDIRECT)) return;
+  throw new Error(`${hook} returned ${retval}, and did not do what is to be measured`);
+}
+
 /** The harness alone, on the same packet. */
 function floor(bench: Bench, packet: Packet, flows: number): number {
-  return bench.run('nothing' as Hook, packet, flows, REPEAT);
+  return bench.run('nothing', packet, flows, REPEAT);
 }
 
 function summarise(name: string, family: Family, rounds: number[]): Cost {

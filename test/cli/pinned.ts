@@ -43,7 +43,7 @@ export async function pinDatapath(): Promise<Pinned> {
   const mount = mountBpffs();
   const bpffs = join(mount.path, 'sekisho');
   mkdirSync(bpffs);
-  const state = await calibrateNode(bpffs);
+  const state = calibrateNode(bpffs);
   const { secret, hz } = state;
   const sizes = { ct_tcp: 8192, ct_any: 8192, snat: 8192 };
   using prepared = prepareDatapath({ bpffs, sizes, logger: SILENT });

@@ -126,7 +126,7 @@ export async function sekishoJson<T>(topo: Topology, ...args: string[]): Promise
   return JSON.parse(stdout) as T;
 }
 
-export function firstNode(topo: Topology): Node {
+function firstNode(topo: Topology): Node {
   const [node] = topo.nodes;
   if (!node) throw new RangeError('no node');
   return node;

@@ -80,7 +80,7 @@ export function dissect(frame: Uint8Array): Dissection {
 }
 
 /** The same for bytes that begin with the IP header. */
-export function dissectDatagram(bytes: Uint8Array, quoted = false): Dissection {
+function dissectDatagram(bytes: Uint8Array, quoted = false): Dissection {
   const scope = newScope(quoted);
   const version = (bytes[0] ?? 0) >> 4;
   if (version === 4) dissectIpv4(scope, bytes);

@@ -133,7 +133,7 @@ export function buildPacket(packet: Packet): Uint8Array {
 }
 
 /** The packet without its Ethernet header: what an ICMP error quotes. */
-export function buildDatagram(packet: Packet): Uint8Array {
+function buildDatagram(packet: Packet): Uint8Array {
   const transport = buildTransport(packet);
   return isIpv6(packet) ? buildIpv6(packet, transport) : buildIpv4(packet, transport);
 }
