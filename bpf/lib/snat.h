@@ -161,18 +161,17 @@ static __noinline bool nat_restore_reverse(struct __sk_buff *skb, const struct n
 	search.owner.expires = forward->expires;
 	search.owner.created = forward->created;
 	search.owner.flags = forward->flags;
-	switch (port_claim(&search)) {
-	case PORT_ADOPTED:
-		reverse = table_lookup(TABLE_SNAT, &search.reverse);
-		if (!reverse || !nat_half_leads_to(reverse, &flow->key))
-			return false;
+	if (port_look(&search, &reverse) == PORT_OURS) {
 		nat_copy_life(reverse, forward);
 		return true;
+	}
+	switch (port_claim(&search)) {
 	case PORT_RESERVED:
 		count(COUNTER_RESTORED + RESTORED_REVERSE);
 		return true;
-	case PORT_ERROR:
-		return true; /* not lost to anybody: tried again in a second */
+	case PORT_ADOPTED: /* by another CPU, with a packet of this flow */
+	case PORT_ERROR:   /* not lost to anybody: tried again in a second */
+		return true;
 	default:
 		return false;
 	}
