@@ -17,7 +17,7 @@ int from_endpoint(struct __sk_buff *skb)
 	struct packet packet;
 	int result = packet_parse(skb, &packet);
 
-	if (result == PARSE_NOT_OURS)
+	if (result == PARSE_NOT_OURS || packet_is_tagged(skb))
 		return FINISH_NEXT;
 	handoff_clear(skb);
 	if (!result)
@@ -46,7 +46,7 @@ int from_netdev(struct __sk_buff *skb)
 	struct packet packet;
 	int result = packet_parse(skb, &packet);
 
-	if (result == PARSE_NOT_OURS)
+	if (result == PARSE_NOT_OURS || packet_is_tagged(skb))
 		return FINISH_NEXT;
 	handoff_clear(skb);
 	if (!result)

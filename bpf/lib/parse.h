@@ -129,6 +129,13 @@ static __always_inline int parse_length(struct __sk_buff *skb, struct packet *pa
 	return PARSE_OK;
 }
 
+/* What arrives with a VLAN tag belongs to the VLAN's own device and its hooks: sent
+ * on from here, a pod's would enter a VLAN of the uplink. */
+static __always_inline bool packet_is_tagged(struct __sk_buff *skb)
+{
+	return CTX_LOAD(skb, vlan_present);
+}
+
 /* PARSE_OK, PARSE_NOT_OURS, or a negative drop reason. */
 static __always_inline int packet_parse(struct __sk_buff *skb, struct packet *packet)
 {
