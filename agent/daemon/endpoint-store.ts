@@ -40,6 +40,8 @@ export interface EndpointStore {
   add(request: EndpointRequest): StoredEndpoint;
   /** Throws E_NOT_FOUND, and E_CONFLICT for one of the configuration. */
   remove(name: string): StoredEndpoint;
+  /** Puts others in place of the configuration's endpoints; what it returns takes that back. */
+  configure(configured: readonly EndpointRequest[]): () => void;
 }
 
 /**
@@ -53,19 +55,19 @@ export function openEndpointStore(
   dropped: (endpoint: StoredEndpoint) => void = () => {},
 ): EndpointStore {
   const path = join(runDir, FILE);
-  const before = readStore(path);
-  const endpoints = new Map<string, StoredEndpoint>();
-  const known = new Map(before.map((endpoint) => [endpoint.name, endpoint.id]));
-  for (const request of configured) {
-    const id = known.get(request.name) ?? freeId([...before, ...endpoints.values()]);
-    endpoints.set(request.name, { ...canonical(request), id, source: 'config' });
-  }
-  for (const endpoint of before.filter(({ source }) => source === 'api')) {
-    if (conflict(endpoints, endpoint)) dropped(endpoint);
-    else endpoints.set(endpoint.name, endpoint);
-  }
+  let endpoints = byName(readStore(path));
   const save = () => writeStore(path, [...endpoints.values()]);
-  save();
+
+  function configure(requests: readonly EndpointRequest[]): () => void {
+    const before = endpoints;
+    endpoints = merge(requests, [...before.values()], dropped);
+    save();
+    return () => {
+      endpoints = before;
+      save();
+    };
+  }
+  configure(configured);
 
   return {
     list: () => [...endpoints.values()],
@@ -90,14 +92,38 @@ export function openEndpointStore(
       }
       if (endpoint.source === 'config') {
         throw new SekishoError('E_CONFLICT', `endpoint ${name} comes from the configuration`, {
-          hint: 'remove it from the file and restart the agent',
+          hint: 'remove it from the file and reload',
         });
       }
       endpoints.delete(name);
       save();
       return endpoint;
     },
+    configure,
   };
+}
+
+function byName(endpoints: readonly StoredEndpoint[]): Map<string, StoredEndpoint> {
+  return new Map(endpoints.map((endpoint) => [endpoint.name, endpoint]));
+}
+
+/** What a configuration asks for, and those added while running that it leaves room for. */
+function merge(
+  configured: readonly EndpointRequest[],
+  before: readonly StoredEndpoint[],
+  dropped: (endpoint: StoredEndpoint) => void,
+): Map<string, StoredEndpoint> {
+  const endpoints = new Map<string, StoredEndpoint>();
+  const known = byName(before);
+  for (const request of configured) {
+    const id = known.get(request.name)?.id ?? freeId([...before, ...endpoints.values()]);
+    endpoints.set(request.name, { ...canonical(request), id, source: 'config' });
+  }
+  for (const endpoint of before.filter(({ source }) => source === 'api')) {
+    if (conflict(endpoints, endpoint)) dropped(endpoint);
+    else endpoints.set(endpoint.name, endpoint);
+  }
+  return endpoints;
 }
 
 function conflict(

@@ -1,5 +1,5 @@
 import type { Config } from '../config/schema.ts';
-import { listAttachments } from '../engine/attach.ts';
+import { listAttachments, type Programs } from '../engine/attach.ts';
 import { readNetwork } from '../engine/ip-tool.ts';
 import type { Logger } from '../engine/logger.ts';
 import {
@@ -37,6 +37,11 @@ export interface NodeKeeper extends AsyncDisposable {
   devices(): Interface[];
   addEndpoint(request: EndpointRequest): Promise<{ endpoint: EndpointView; created: boolean }>;
   deleteEndpoint(name: string): Promise<EndpointView>;
+  /**
+   * Goes on with another configuration, and with other programs when there are some: on every
+   * hook the new one takes over in place. Rejects after going back to what was before.
+   */
+  reconfigure(config: Config, programs?: Programs): Promise<void>;
   /** Why the datapath is not what it should be; undefined when it is. */
   problem(): string | undefined;
   /** What the last plan had to leave out. */
@@ -44,8 +49,9 @@ export interface NodeKeeper extends AsyncDisposable {
 }
 
 /** Every change runs after the one before it. */
-export function createNode({ config, store, context, logger }: NodeOptions): NodeKeeper {
+export function createNode({ store, logger, ...options }: NodeOptions): NodeKeeper {
   const serial = createSerial();
+  let { config, context } = options;
   let plan: Plan | undefined;
   let network: NetworkState | undefined;
   let failure: string | undefined;
@@ -101,6 +107,21 @@ export function createNode({ config, store, context, logger }: NodeOptions): Nod
     return view(endpoint, state);
   }
 
+  async function reconfigure(next: Config, programs = context.programs) {
+    const before = { config, context };
+    const takeBack = store.configure(next.endpoints);
+    config = next;
+    context = { ...context, programs };
+    try {
+      await refresh();
+    } catch (error) {
+      ({ config, context } = before);
+      takeBack();
+      await refresh().catch(changed);
+      throw error;
+    }
+  }
+
   return {
     refresh: () => serial(refresh),
     changed,
@@ -108,6 +129,7 @@ export function createNode({ config, store, context, logger }: NodeOptions): Nod
     devices: () => plan?.devices ?? [],
     addEndpoint: (request) => serial(() => add(request)),
     deleteEndpoint: (name) => serial(() => remove(name)),
+    reconfigure: (next, programs) => serial(() => reconfigure(next, programs)),
     problem: () => failure,
     warnings: () => plan?.problems ?? [],
     async [Symbol.asyncDispose]() {
