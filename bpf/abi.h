@@ -219,8 +219,10 @@ enum update_error {
 	UPDATE_EBUSY = 0,
 	UPDATE_ENOMEM = 1,
 	UPDATE_E2BIG = 2,
-	UPDATE_OTHER = 3,
-	UPDATE_ERROR_COUNT = 4,
+	UPDATE_EDEADLK = 3, /* what EBUSY was before 6.15 */
+	UPDATE_ETIMEDOUT = 4,
+	UPDATE_OTHER = 5,
+	UPDATE_ERROR_COUNT = 6,
 };
 
 enum nat_probe {
@@ -239,8 +241,8 @@ enum counter {
 	COUNTER_DELETED = 83,       /* + table */
 	COUNTER_RESTORED = 86,      /* + restored */
 	COUNTER_UPDATE_ERRORS = 89, /* + table * UPDATE_ERROR_COUNT + update_error */
-	COUNTER_NAT_ATTEMPTS = 101, /* + attempts used, 0 .. NAT_ATTEMPT_FAILED */
-	COUNTER_COUNT = 135,
+	COUNTER_NAT_ATTEMPTS = 107, /* + attempts used, 0 .. NAT_ATTEMPT_FAILED */
+	COUNTER_COUNT = 141,
 };
 _Static_assert(COUNTER_DROPS == HOOK_COUNT * VERDICT_COUNT, "counters overlap");
 _Static_assert(COUNTER_CREATED == COUNTER_DROPS + HOOK_COUNT * DROP_REASON_COUNT,

@@ -8,8 +8,8 @@ export const counter = {
   COUNTER_DELETED: 83,
   COUNTER_RESTORED: 86,
   COUNTER_UPDATE_ERRORS: 89,
-  COUNTER_NAT_ATTEMPTS: 101,
-  COUNTER_COUNT: 135,
+  COUNTER_NAT_ATTEMPTS: 107,
+  COUNTER_COUNT: 141,
 } as const;
 
 export const ct_flag = {
@@ -127,8 +127,10 @@ export const update_error = {
   UPDATE_EBUSY: 0,
   UPDATE_ENOMEM: 1,
   UPDATE_E2BIG: 2,
-  UPDATE_OTHER: 3,
-  UPDATE_ERROR_COUNT: 4,
+  UPDATE_EDEADLK: 3,
+  UPDATE_ETIMEDOUT: 4,
+  UPDATE_OTHER: 5,
+  UPDATE_ERROR_COUNT: 6,
 } as const;
 
 export const verdict = {

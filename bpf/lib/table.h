@@ -10,10 +10,12 @@
 
 #include "counters.h"
 
-#define EEXIST      17
-#define EBUSY       16
-#define ENOMEM      12
 #define E2BIG       7
+#define ENOMEM      12
+#define EBUSY       16
+#define EEXIST      17
+#define EDEADLK     35
+#define ETIMEDOUT   110
 
 /* Tries at an update that another CPU's hold on the bucket made fail. */
 #define TABLE_TRIES 3
@@ -44,11 +46,27 @@ static __always_inline void *table_slot(enum table table, __u32 slot)
 
 static __always_inline void table_count_error(enum table table, long err)
 {
-	enum update_error error = err == -EBUSY  ? UPDATE_EBUSY :
-				  err == -ENOMEM ? UPDATE_ENOMEM :
-				  err == -E2BIG  ? UPDATE_E2BIG :
-						   UPDATE_OTHER;
+	enum update_error error;
 
+	switch (-err) {
+	case EBUSY:
+		error = UPDATE_EBUSY;
+		break;
+	case ENOMEM:
+		error = UPDATE_ENOMEM;
+		break;
+	case E2BIG:
+		error = UPDATE_E2BIG;
+		break;
+	case EDEADLK:
+		error = UPDATE_EDEADLK;
+		break;
+	case ETIMEDOUT:
+		error = UPDATE_ETIMEDOUT;
+		break;
+	default:
+		error = UPDATE_OTHER;
+	}
 	count(COUNTER_UPDATE_ERRORS + table * UPDATE_ERROR_COUNT + error);
 }
 

@@ -20,6 +20,7 @@ import {
   type NatEntry,
   prefix_flag,
   table,
+  update_error,
 } from '../../agent/abi/generated.ts';
 import type { Hook } from '../../agent/engine/attach.ts';
 import { prepareDatapath } from '../../agent/engine/datapath.ts';
@@ -382,7 +383,7 @@ function counterName(index: number, hook: Hook): string {
   if (within(counter.COUNTER_RESTORED, 3)) {
     return `restored ${['forward', 'reverse', 'adopted'][index - counter.COUNTER_RESTORED]}`;
   }
-  if (within(counter.COUNTER_UPDATE_ERRORS, 12)) {
+  if (within(counter.COUNTER_UPDATE_ERRORS, table.TABLE_COUNT * update_error.UPDATE_ERROR_COUNT)) {
     return `update error ${index - counter.COUNTER_UPDATE_ERRORS}`;
   }
   return `attempts ${index - counter.COUNTER_NAT_ATTEMPTS}`;
