@@ -1,8 +1,8 @@
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { detachAll } from '../engine/attach.ts';
 import { isBpffs, lockFile, unpin, withPrivilege } from '../kernel/fs.ts';
-import { openPinnedLink } from '../kernel/link.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
 import { configOf } from './context.ts';
@@ -52,7 +52,9 @@ function removePins(bpffs: string): string[] {
     });
   }
   const links = join(bpffs, 'links');
-  const removed = pinsIn(links).map((path) => detachLink(path));
+  const removed = detachAll(bpffs).map(
+    ({ path, detached }) => `${detached ? 'detached' : 'unpinned'} ${path}`,
+  );
   for (const family of FAMILIES) {
     for (const path of pinsIn(join(bpffs, family)))
       if (unpin(path)) removed.push(`unpinned ${path}`);
@@ -63,14 +65,6 @@ function removePins(bpffs: string): string[] {
     if (removeIfEmpty(directory)) removed.push(`removed ${directory}`);
   }
   return removed;
-}
-
-function detachLink(path: string): string {
-  using link = openPinnedLink(path);
-  const isAttached = link !== undefined && link.ifindex !== 0;
-  if (isAttached) link.detach();
-  unpin(path);
-  return `${isAttached ? 'detached' : 'unpinned'} ${path}`;
 }
 
 function pinsIn(directory: string): string[] {

@@ -24,7 +24,7 @@ const FEATURES: readonly [Feature, name: string, required: boolean, fix: string]
   ['perfmonPrivilege', 'CAP_PERFMON', true, 'run as root'],
   ['netAdminPrivilege', 'CAP_NET_ADMIN', true, 'run as root'],
   ['btf', 'kernel BTF', true, 'use a kernel built with CONFIG_DEBUG_INFO_BTF'],
-  ['tcx', 'TCX links', true, 'use a kernel from 6.6'],
+  ['tcx', 'TCX links', false, 'use a kernel from 6.6; classic TC serves without'],
   ['syscallPrograms', 'SYSCALL programs', true, 'use a kernel from 5.14'],
   ['mmapableArrays', 'mmapable arrays', true, 'use a kernel from 5.5'],
   ['jiffies64', 'bpf_jiffies64', true, 'use a kernel from 5.6'],

@@ -29,14 +29,17 @@ function agentRows({ agent }: StatusReport): string[][] {
   ];
 }
 
+const HOOK_COLUMNS = ['INTERFACE', 'PROGRAM', 'FAMILY', 'ATTACH', 'STATE'];
+
 function hookLines({ hooks }: StatusReport): string[] {
-  const rows = hooks.map(({ interface: name, ifindex, hook, family, attached }) => [
+  const rows = hooks.map(({ interface: name, ifindex, hook, family, attached, attach }) => [
     name ?? `#${ifindex}`,
     hook,
     family,
+    attach ?? '-',
     attached ? 'attached' : 'MISSING',
   ]);
-  return rows.length > 0 ? formatTable(['INTERFACE', 'PROGRAM', 'FAMILY', 'STATE'], rows) : [];
+  return rows.length > 0 ? formatTable(HOOK_COLUMNS, rows) : [];
 }
 
 function kernelLine({ capabilities }: StatusReport): string {

@@ -1,5 +1,5 @@
 import type { Status } from '../daemon/status.ts';
-import type { Attachment, Hook } from '../engine/attach.ts';
+import type { AttachMode, Attachment, Hook } from '../engine/attach.ts';
 import { DEVICE_HOOKS, ENDPOINT_HOOKS } from '../engine/attach.ts';
 import type { Capabilities } from '../kernel/capabilities.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
@@ -26,6 +26,8 @@ export interface ReportedHook {
   hook: Hook;
   family: Family;
   attached: boolean;
+  /** How; null where nothing is. */
+  attach: AttachMode | null;
 }
 
 /** The document of `sekisho status -o json` (docs/json.md). */
@@ -69,21 +71,24 @@ function describeAgent({ version, pid, node, startedAt, devices, endpoints }: St
 /** Expected hooks and those that are there, each once. */
 function reportHooks({ attachments, devices, endpoints, names }: Findings): ReportedHook[] {
   const hooks = new Map<string, ReportedHook>();
-  const put = (ifindex: number, hook: Hook, family: Family, attached: boolean) => {
-    const name = names.get(ifindex) ?? null;
-    const key = `${ifindex} ${hook} ${family}`;
-    hooks.set(key, { interface: name, ifindex, hook, family, attached });
+  const put = (found: Omit<ReportedHook, 'interface'>) => {
+    const { ifindex, hook, family } = found;
+    hooks.set(`${ifindex} ${hook} ${family}`, { interface: names.get(ifindex) ?? null, ...found });
   };
   for (const [interfaces, wanted] of [
     [devices, DEVICE_HOOKS],
     [endpoints, ENDPOINT_HOOKS],
   ] as const) {
     for (const ifindex of interfaces) {
-      for (const hook of wanted) for (const family of FAMILIES) put(ifindex, hook, family, false);
+      for (const hook of wanted) {
+        for (const family of FAMILIES)
+          put({ ifindex, hook, family, attached: false, attach: null });
+      }
     }
   }
-  for (const { ifindex, hook, family, attached } of attachments)
-    put(ifindex, hook, family, attached);
+  for (const { ifindex, hook, family, attached, attach } of attachments) {
+    put({ ifindex, hook, family, attached, attach });
+  }
   return [...hooks.values()].sort((a, b) => a.ifindex - b.ifindex);
 }
 

@@ -5,6 +5,7 @@ import { Registry } from 'prom-client';
 import { configWarnings } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { splitListen } from '../config/values.ts';
+import type { AttachMode } from '../engine/attach.ts';
 import { calibrateNode, writeNodeState } from '../engine/clock.ts';
 import { type Collector, startCollector } from '../engine/collector.ts';
 import { type Datapath, prepareDatapath } from '../engine/datapath.ts';
@@ -15,7 +16,6 @@ import { loadReaper, type Reaper } from '../engine/reap.ts';
 import { scrubAddresses } from '../engine/scrub.ts';
 import { sizeMaps } from '../engine/sizing.ts';
 import type { Capabilities } from '../kernel/capabilities.ts';
-import { ConfigError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
 import { datapathNow, readNodeState } from '../tables/clock.ts';
 import { readCounters } from '../tables/counters.ts';
@@ -23,7 +23,7 @@ import { createLogger } from '../telemetry/log.ts';
 import { type Metrics, type MetricsSources, registerMetrics } from '../telemetry/metrics.ts';
 import { serveMetrics } from '../telemetry/server.ts';
 import { serveApi } from './api.ts';
-import { checkMachine, takeLock } from './checks.ts';
+import { checkMachine, chooseAttach, takeLock } from './checks.ts';
 import { createControl } from './control.ts';
 import { openEndpointStore } from './endpoint-store.ts';
 import { createNode, type NodeKeeper } from './node.ts';
@@ -58,6 +58,7 @@ async function start(config: Config, logger: Logger, stack: AsyncDisposableStack
   for (const warning of configWarnings(config)) logger.warn({ warning }, 'configuration');
 
   const capabilities = checkMachine(bpffs);
+  const attach = chooseAttach(config.datapath, capabilities);
   await checkAgainstNetwork(config);
   const registry = new Registry();
   let problems = () => ['starting'];
@@ -68,9 +69,9 @@ async function start(config: Config, logger: Logger, stack: AsyncDisposableStack
   stack.use(reapers.ipv4);
   stack.use(reapers.ipv6);
 
-  const node = stack.use(keepNode(config, datapath, reapers, logger));
+  const node = stack.use(keepNode(config, attach, datapath, reapers, logger));
   await node.refresh();
-  logger.info('datapath attached');
+  logger.info({ attach }, 'datapath attached');
   stack.use(watchNetwork(() => node.changed(), logger));
 
   const metrics = registerMetrics(registry, metricSources(config, version, datapath));
@@ -90,11 +91,7 @@ async function start(config: Config, logger: Logger, stack: AsyncDisposableStack
   logger.info({ metrics: config.metrics.listen }, 'ready');
 }
 
-async function checkAgainstNetwork({ node, masquerade, datapath }: Config): Promise<void> {
-  if (datapath.attach === 'tc') {
-    const place = { path: 'datapath.attach' };
-    throw new ConfigError('this release attaches with TCX only', place, { hint: 'use auto' });
-  }
+async function checkAgainstNetwork({ node, masquerade }: Config): Promise<void> {
   const network = await readNetwork();
   selectDevices(network, node.devices);
   checkMasqueradeAddresses(network, masquerade.addresses);
@@ -135,6 +132,7 @@ type Reapers = Record<Family, Reaper>;
 
 function keepNode(
   config: Config,
+  attach: AttachMode,
   datapath: Datapath,
   reapers: Reapers,
   logger: Logger,
@@ -150,7 +148,7 @@ function keepNode(
       return deleted;
     });
   const { programs } = datapath;
-  const context = { bpffs, programs, tables: rowTables(datapath), scrub, logger };
+  const context = { bpffs, programs, attach, tables: rowTables(datapath), scrub, logger };
   return createNode({ config, store, context, logger });
 }
 

@@ -1,8 +1,10 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { Config } from '../config/schema.ts';
+import type { AttachMode } from '../engine/attach.ts';
 import { type Capabilities, probeCapabilities } from '../kernel/capabilities.ts';
 import { isBpffs, lockFile, withPrivilege } from '../kernel/fs.ts';
-import { SekishoError } from '../lib/errors.ts';
+import { ConfigError, SekishoError } from '../lib/errors.ts';
 
 /**
  * Makes sure that this is the only agent of its run directory. Throws E_LOCKED, and E_PRIVILEGE
@@ -22,7 +24,7 @@ export function takeLock(runDir: string): Disposable {
 /** Throws for the first thing that the machine or the process lacks; changes nothing. */
 export function checkMachine(bpffs: string): Capabilities {
   const capabilities = probeCapabilities();
-  const { btf, tcx } = capabilities;
+  const { btf } = capabilities;
   const missing = missingPrivilege(capabilities);
   if (missing) {
     throw new SekishoError('E_PRIVILEGE', `the capability ${missing} is missing`, {
@@ -34,13 +36,21 @@ export function checkMachine(bpffs: string): Capabilities {
       hint: 'it must be built with CONFIG_DEBUG_INFO_BTF',
     });
   }
-  if (!tcx) {
-    throw new SekishoError('E_KERNEL', 'the kernel has no TCX hooks', {
-      hint: 'Linux 6.6 or later has them',
-    });
-  }
   checkBpffs(bpffs);
   return capabilities;
+}
+
+/** TCX where the kernel has it, unless TC is asked for. Throws ConfigError when it cannot be. */
+export function chooseAttach({ attach }: Config['datapath'], { tcx }: Capabilities): AttachMode {
+  if (attach === 'tcx' && !tcx) {
+    throw new ConfigError(
+      'the kernel has no TCX hooks',
+      { path: 'datapath.attach' },
+      { hint: 'use auto: Linux 6.6 or later has them' },
+    );
+  }
+  if (attach === 'auto') return tcx ? 'tcx' : 'tc';
+  return attach;
 }
 
 function missingPrivilege(held: Capabilities): string | undefined {

@@ -1,23 +1,22 @@
 import { mkdirSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { unpin } from '../kernel/fs.ts';
-import { attachTcx, type Direction, openPinnedLink } from '../kernel/link.ts';
 import type { BpfProgram } from '../kernel/program.ts';
-import { KernelError } from '../lib/errors.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import type { Hook } from '../tables/names.ts';
+import {
+  type AttachMode,
+  type Attachment,
+  clearSlot,
+  putProgram,
+  readSlot,
+  type Slot,
+  settleSlot,
+  slotPin,
+} from './attachment.ts';
 import type { Logger } from './logger.ts';
 import { linkDirectory } from './pins.ts';
 
 export type { Hook } from '../tables/names.ts';
-
-/** Which side of an interface a hook is on. */
-export const HOOK_DIRECTIONS: Record<Hook, Direction> = {
-  from_endpoint: 'ingress',
-  to_endpoint: 'egress',
-  from_netdev: 'ingress',
-  to_netdev: 'egress',
-};
+export { type AttachMode, type Attachment, HOOK_DIRECTIONS } from './attachment.ts';
 
 /** In the order of attaching: what translates on the way out stands before what lets in. */
 export const DEVICE_HOOKS: readonly Hook[] = ['to_netdev', 'from_netdev'];
@@ -25,98 +24,86 @@ export const ENDPOINT_HOOKS: readonly Hook[] = ['to_endpoint', 'from_endpoint'];
 
 export type Programs = Record<Family, Record<Hook, BpfProgram>>;
 
-/** A pinned link. */
-export interface Attachment {
-  ifindex: number;
-  hook: Hook;
-  family: Family;
-  linkId: number;
-  programId: number;
-  /** False once its device is gone or someone detached it. */
-  attached: boolean;
+/** The programs, and how they are put onto hooks. */
+export interface AttachOptions {
+  bpffs: string;
+  programs: Programs;
+  attach: AttachMode;
 }
 
-const LINK_NAME = /^(\d+)_(from_endpoint|to_endpoint|from_netdev|to_netdev)_(ipv4|ipv6)$/;
-const ENOLINK = 67;
+const PIN = /^(\d+)_(from_endpoint|to_endpoint|from_netdev|to_netdev)_(ipv4|ipv6)(_new)?$/;
 
 /**
- * Puts the programs of both families onto hooks of an interface, in the order given. Links that
- * are pinned get the new program in one step; dead ones are made again. Throws KernelError
- * (E_NO_INTERFACE when there is no such interface).
+ * Puts the programs of both families onto hooks of an interface, in the order given. Throws
+ * KernelError (E_NO_INTERFACE when there is no such interface).
  */
 export function attachHooks(
-  bpffs: string,
-  programs: Programs,
+  { bpffs, programs, attach }: AttachOptions,
   ifindex: number,
   hooks: readonly Hook[],
 ): void {
   mkdirSync(linkDirectory(bpffs), { recursive: true, mode: 0o700 });
   for (const hook of hooks) {
     for (const family of FAMILIES) {
-      const path = linkPin(bpffs, ifindex, hook, family);
-      const program = programs[family][hook];
-      if (adopt(path, program, ifindex)) continue;
-      unpin(path);
-      using link = attachTcx(program, ifindex, HOOK_DIRECTIONS[hook]);
-      link.pin(path);
+      putProgram(bpffs, { ifindex, hook, family }, programs[family][hook], attach);
     }
   }
 }
 
-/** Every pinned link, ordered by interface. */
+/** Everything that is pinned, ordered by interface. */
 export function listAttachments(bpffs: string): Attachment[] {
-  const found: Attachment[] = [];
-  for (const name of linkNames(bpffs)) {
-    const [, ifindex, hook, family] = LINK_NAME.exec(name) ?? [];
-    using link = openPinnedLink(join(linkDirectory(bpffs), name));
-    if (!link || hook === undefined || family === undefined) continue;
-    found.push({
-      ifindex: Number(ifindex),
-      hook: hook as Hook,
-      family: family as Family,
-      linkId: link.id,
-      programId: link.programId,
-      attached: link.ifindex !== 0,
-    });
-  }
-  return found.sort((a, b) => a.ifindex - b.ifindex);
+  return pinnedSlots(bpffs)
+    .map((slot) => readSlot(bpffs, slot))
+    .filter((attachment) => attachment !== undefined)
+    .sort((a, b) => a.ifindex - b.ifindex);
 }
 
 /**
- * Unpins links that no interface stands behind any more, and those of interfaces that are not
- * to carry the hook. `wanted` tells whether an interface carries a hook.
+ * Removes attachments that no interface stands behind any more, and those of interfaces that are
+ * not to carry the hook. `wanted` tells whether an interface carries a hook.
  */
-export function sweepLinks(
+export function sweepAttachments(
   bpffs: string,
   wanted: (ifindex: number, hook: Hook) => boolean,
   logger: Logger,
 ): void {
+  for (const slot of stagedSlots(bpffs)) settleSlot(bpffs, slot);
   for (const { ifindex, hook, family, attached } of listAttachments(bpffs)) {
     if (attached && wanted(ifindex, hook)) continue;
-    unpin(linkPin(bpffs, ifindex, hook, family));
-    logger.info({ ifindex, hook, family, attached }, 'link removed');
+    clearSlot(bpffs, { ifindex, hook, family });
+    logger.info({ ifindex, hook, family, attached }, 'attachment removed');
   }
 }
 
-function adopt(path: string, program: BpfProgram, ifindex: number): boolean {
-  using link = openPinnedLink(path);
-  if (link?.ifindex !== ifindex) return false;
-  try {
-    link.update(program);
-    return true;
-  } catch (error) {
-    if (error instanceof KernelError && error.errno === ENOLINK) return false;
-    throw error;
-  }
+/** Detaches and unpins everything. The paths of the pins, and whether something was attached. */
+export function detachAll(bpffs: string): { path: string; detached: boolean }[] {
+  for (const slot of stagedSlots(bpffs)) settleSlot(bpffs, slot);
+  return pinnedSlots(bpffs).map((slot) => ({
+    path: slotPin(bpffs, slot),
+    detached: clearSlot(bpffs, slot),
+  }));
 }
 
-function linkPin(bpffs: string, ifindex: number, hook: Hook, family: Family): string {
-  return join(linkDirectory(bpffs), `${ifindex}_${hook}_${family}`);
+function pinnedSlots(bpffs: string): Slot[] {
+  return slots(bpffs, undefined);
 }
 
-function linkNames(bpffs: string): string[] {
+/** Slots whose change a crash may have cut short. */
+function stagedSlots(bpffs: string): Slot[] {
+  return slots(bpffs, '_new');
+}
+
+function slots(bpffs: string, wanted: string | undefined): Slot[] {
+  return pinNames(bpffs).flatMap((name) => {
+    const [, ifindex, hook, family, suffix] = PIN.exec(name) ?? [];
+    if (hook === undefined || family === undefined || suffix !== wanted) return [];
+    return [{ ifindex: Number(ifindex), hook: hook as Hook, family: family as Family }];
+  });
+}
+
+function pinNames(bpffs: string): string[] {
   try {
-    return readdirSync(linkDirectory(bpffs)).filter((name) => LINK_NAME.test(name));
+    return readdirSync(linkDirectory(bpffs));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;

@@ -4,12 +4,12 @@ import type { DeviceRow } from '../tables/devices.ts';
 import type { EndpointRow } from '../tables/endpoints.ts';
 import type { PrefixRow } from '../tables/prefixes.ts';
 import {
+  type AttachOptions,
   attachHooks,
   DEVICE_HOOKS,
   ENDPOINT_HOOKS,
   type Hook,
-  type Programs,
-  sweepLinks,
+  sweepAttachments,
 } from './attach.ts';
 import type { Logger } from './logger.ts';
 import type { Interface } from './network.ts';
@@ -30,9 +30,7 @@ export interface FamilyTables {
   prefixes: RowTable<PrefixRow>;
 }
 
-export interface ReconcileContext {
-  bpffs: string;
-  programs: Programs;
+export interface ReconcileContext extends AttachOptions {
   tables: Record<Family, FamilyTables>;
   /** Deletes every entry that names one of the addresses; resolves with their number. */
   scrub(addresses: Uint8Array[]): Promise<number>;
@@ -72,7 +70,7 @@ export async function reconcile(plan: Plan, context: ReconcileContext): Promise<
   }
   for (const { link } of plan.endpoints) attachIfThere(link, ENDPOINT_HOOKS, context);
 
-  sweepLinks(bpffs, wantedHooks(plan), logger);
+  sweepAttachments(bpffs, wantedHooks(plan), logger);
   const left: Uint8Array[] = [];
   for (const family of FAMILIES) {
     for (const row of changes[family].endpoints.remove) {
@@ -89,13 +87,16 @@ export async function reconcile(plan: Plan, context: ReconcileContext): Promise<
 function attachIfThere(
   { ifindex, name }: Interface,
   hooks: readonly Hook[],
-  { bpffs, programs, logger }: ReconcileContext,
+  context: ReconcileContext,
 ): void {
   try {
-    attachHooks(bpffs, programs, ifindex, hooks);
+    attachHooks(context, ifindex, hooks);
   } catch (error) {
     if (!(error instanceof SekishoError) || error.code !== 'E_NO_INTERFACE') throw error;
-    logger.warn({ ifindex, interface: name }, 'interface went before it could be attached to');
+    context.logger.warn(
+      { ifindex, interface: name },
+      'interface went before it could be attached to',
+    );
   }
 }
 

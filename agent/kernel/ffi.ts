@@ -155,6 +155,9 @@ export interface Libc {
   >;
   munmap: Native<[address: number | bigint, size: number], number>;
   clock_getres: Native<[clock: number, resolution: BigUint64Array], number>;
+  socket: Native<[domain: number, type: number, protocol: number], number>;
+  send: Native<[fd: Fd, message: Uint8Array, size: number, flags: number], number>;
+  recv: Native<[fd: Fd, buffer: Uint8Array, size: number, flags: number], number>;
   strerror: Native<[errno: number], string>;
 }
 
@@ -165,6 +168,9 @@ const LIBC: Record<keyof Libc, string> = {
   mmap: 'intptr_t mmap(void *, size_t, int, int, int, int64_t)',
   munmap: 'int munmap(intptr_t, size_t)',
   clock_getres: 'int clock_getres(int, void *)',
+  socket: 'int socket(int, int, int)',
+  send: 'intptr_t send(int, void *, size_t, int)',
+  recv: 'intptr_t recv(int, void *, size_t, int)',
   strerror: 'str strerror(int)',
 };
 

@@ -72,15 +72,21 @@ export function duplicate(fd: Fd): Fd {
   throw kernelError(errno, 'duplicate a file descriptor');
 }
 
-/** Descriptor of a pinned object of the given kind, or undefined where nothing is pinned. */
-export function openPinned(path: string, kind: 'map' | 'prog' | 'link'): Fd | undefined {
+export type PinnedKind = 'map' | 'prog' | 'link';
+
+/** Descriptor of a pinned object of one of the kinds, or undefined where nothing is pinned. */
+export function openPinned<Kind extends PinnedKind>(
+  path: string,
+  ...kinds: readonly Kind[]
+): { fd: Fd; kind: Kind } | undefined {
   const rc = libbpf().bpf_obj_get(path);
   if (rc === -ENOENT) return undefined;
   const fd = check(rc, `open ${path}`) as Fd;
   const found = readlinkSync(`/proc/self/fd/${fd}`);
-  if (found === `anon_inode:bpf-${kind}` || found === `anon_inode:bpf_${kind}`) return fd;
+  const kind = kinds.find((name) => /bpf[-_](\w+)$/.exec(found)?.[1] === name);
+  if (kind !== undefined) return { fd, kind };
   libc().close(fd);
-  throw new SekishoError('E_LAYOUT', `${path} is no BPF ${kind} but ${found}`);
+  throw new SekishoError('E_LAYOUT', `${path} is no BPF ${kinds.join(' or ')} but ${found}`);
 }
 
 /** Reads the kernel's description of an object into a buffer of `size` bytes. */

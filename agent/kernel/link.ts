@@ -67,11 +67,12 @@ export function attachTcx(program: BpfProgram, ifindex: number, direction: Direc
 
 /** Undefined where nothing is pinned. Throws E_LAYOUT when something else is. */
 export function openPinnedLink(path: string): BpfLink | undefined {
-  const fd = openPinned(path, 'link');
-  return fd === undefined ? undefined : new BpfLink(fd);
+  const pinned = openPinned(path, 'link');
+  return pinned && new BpfLink(pinned.fd);
 }
 
-function noInterface(ifindex: number, program: string): KernelError {
+/** What attaching to an interface that is not there throws. */
+export function noInterface(ifindex: number, program: string): KernelError {
   return new KernelError({
     code: 'E_NO_INTERFACE',
     operation: `attach ${program}`,

@@ -245,8 +245,8 @@ export function createMap(shape: MapShape): BpfMap {
 
 /** Undefined where nothing is pinned. Throws E_LAYOUT when something else is. */
 export function openPinnedMap(path: string): BpfMap | undefined {
-  const fd = openPinned(path, 'map');
-  return fd === undefined ? undefined : new BpfMap(fd);
+  const pinned = openPinned(path, 'map');
+  return pinned && new BpfMap(pinned.fd);
 }
 
 /** Undefined when no map has this id any more. */
