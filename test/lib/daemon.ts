@@ -51,14 +51,32 @@ export function configure(node: Node, settings: Settings = {}): string {
   return file;
 }
 
+/** A daemon that is on its way. */
+export interface LaunchedAgent extends Agent {
+  /** Resolves once it says so; rejects with what it said when it ends instead. */
+  ready(): Promise<void>;
+}
+
 /** Starts the daemon in the node's namespace and waits until it says that it is ready. */
 export async function startAgent(
   topo: Topology,
   settings: Settings = {},
   node: Node = firstNode(topo),
 ): Promise<Agent> {
+  const agent = launchAgent(topo, settings, node);
+  await agent.ready();
+  return agent;
+}
+
+/** Starts the daemon in the node's namespace, `binary` instead of this checkout's if given. */
+export function launchAgent(
+  topo: Topology,
+  settings: Settings = {},
+  node: Node = firstNode(topo),
+  binary: string = BINARY,
+): LaunchedAgent {
   const file = configure(node, settings);
-  const child = node.ns.spawn([BINARY, 'agent', '--config', file], {
+  const child = node.ns.spawn([binary, 'agent', '--config', file], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const logs: LogLine[] = [];
@@ -79,7 +97,7 @@ export async function startAgent(
       if (entry?.msg === 'ready') resolve(true);
     });
   });
-  const agent: Agent = {
+  const agent: LaunchedAgent = {
     pid: child.pid ?? 0,
     configFile: file,
     logs,
@@ -92,6 +110,14 @@ export async function startAgent(
       await ended;
     },
     signal: (signal) => void child.kill(signal),
+    async ready() {
+      const timer = setTimeout(() => child.kill('SIGKILL'), START_LIMIT);
+      const outcome = await Promise.race([ready, ended]);
+      clearTimeout(timer);
+      if (outcome === true) return;
+      const said = logs.map((line) => JSON.stringify(line)).join('\n');
+      throw new Error(`the daemon ended with ${outcome} before it was ready\n${rest}${said}`);
+    },
     async [Symbol.asyncDispose]() {
       const timer = setTimeout(() => child.kill('SIGKILL'), 5000);
       if (child.exitCode === null) child.kill('SIGTERM');
@@ -99,13 +125,7 @@ export async function startAgent(
       clearTimeout(timer);
     },
   };
-  topo.use(agent);
-  const timer = setTimeout(() => child.kill('SIGKILL'), START_LIMIT);
-  const outcome = await Promise.race([ready, ended]);
-  clearTimeout(timer);
-  if (outcome === true) return agent;
-  const said = logs.map((line) => JSON.stringify(line)).join('\n');
-  throw new Error(`the daemon ended with ${outcome} before it was ready\n${rest}${said}`);
+  return topo.use(agent);
 }
 
 /** Runs the command line tool in the first node's namespace, whatever its exit status. */

@@ -1,5 +1,6 @@
 import { serveHandlers } from '../remote.ts';
 import { bulk } from './bulk.ts';
+import { load } from './load.ts';
 import { tcp } from './tcp.ts';
 import { udp } from './udp.ts';
 
@@ -7,6 +8,7 @@ const handlers = {
   ...tcp,
   ...udp,
   ...bulk,
+  ...load,
 
   /** An HTTP request from inside the namespace. */
   async fetch({ url }: { url: string }) {

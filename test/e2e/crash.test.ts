@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { launchAgent, startAgent } from '../lib/daemon.ts';
+import { dissect } from '../lib/dissect.ts';
+import { inconsistentPins, kernelObjects } from '../lib/kernel-objects.ts';
+import { openWire } from '../lib/raw-socket.ts';
+import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
+import { FAMILIES } from '../lib/topology.ts';
+import { until } from '../lib/wait.ts';
+
+const KILLS = 50;
+const EARLIEST_MS = 50;
+const IDLE = 50;
+const IDLE_PORT = 7000;
+const LOAD_PORT = 7001;
+
+test(`a daemon that is killed ${KILLS} times at any instant of its start`, async (t) => {
+  await using scene = await managedScene();
+  const { topo, world } = scene;
+  const [node, client] = [nth(topo.nodes), nth(scene.pods)];
+  await using wire = await openWire(topo.world, 'eth0', { sources: Object.values(node.podCIDRs) });
+  const targets = FAMILIES.map((family) => {
+    const host = nth(topo.worldAddresses)[family];
+    return { host, port: LOAD_PORT };
+  });
+  for (const target of targets) await world.echoServe(target);
+  await openIdle(scene);
+  await client.startLoad({ targets });
+  await scene.agent.kill9();
+  const [agent, startMs] = await timed(() => startAgent(topo));
+  const before = await kernelObjects(node);
+  await agent.kill9();
+  const killedAt = await killWhileStarting(scene, startMs);
+  t.diagnostic(`a start takes ${startMs} ms; killed in between ${killedAt.started} times`);
+
+  await t.test('lets new connections through while it is down', async () => {
+    const { connections } = await client.loadSoFar();
+    const opened = async () => (await client.loadSoFar()).connections - connections;
+    await until('100 connections', async () => (await opened()) >= 100);
+  });
+
+  await t.test('starts again without help', async () => {
+    await startAgent(topo);
+  });
+
+  await t.test('has lost no connection', async () => {
+    const { streams, connections, broken, datagrams, resent, unanswered } = await client.stopLoad();
+    t.diagnostic(`${connections} connections, ${datagrams} datagrams (${resent} resent)`);
+    assert.deepEqual(
+      streams.map(({ intact, error }) => ({ intact, error })),
+      targets.map(() => ({ intact: true, error: null })),
+    );
+    assert.deepEqual(broken, {});
+    assert.equal(unanswered, 0);
+    for (const prefix of FAMILIES) {
+      const census = await client.exchangeMany({ prefix, count: IDLE, text: 'at last' });
+      assert.deepEqual(census, { alive: IDLE, dead: {} });
+    }
+  });
+
+  await t.test('has let no packet with a private source out', async () => {
+    const leaks = (await wire.take()).map(({ frame }) => dissect(frame).ip);
+    assert.deepEqual(leaks, []);
+  });
+
+  await t.test('has left nothing behind', async () => {
+    await untilEqual(before, () => kernelObjects(node));
+    assert.deepEqual(inconsistentPins(node), []);
+  });
+});
+
+async function openIdle({ topo, world, pods }: ManagedScene): Promise<void> {
+  for (const family of FAMILIES) {
+    const host = nth(topo.worldAddresses)[family];
+    await world.listen({ host, port: IDLE_PORT });
+    const group = { prefix: family, count: IDLE, host, port: IDLE_PORT, localPort: 10_000 };
+    assert.deepEqual(await nth(pods).connectMany(group), { alive: IDLE, dead: {} });
+  }
+}
+
+/** The kernel frees programs a little after their last user is gone. */
+async function untilEqual<T>(wanted: T, read: () => Promise<T>): Promise<void> {
+  const isEqual = async () => isDeepStrictEqual(await read(), wanted);
+  await until('it', isEqual).catch(() => {});
+  assert.deepEqual(await read(), wanted);
+}
+
+/** Instants are spread evenly over the start, a little past its end, in no order. */
+async function killWhileStarting({ topo }: ManagedScene, startMs: number) {
+  const latest = startMs * 1.1;
+  let started = 0;
+  for (let i = 0; i < KILLS; i++) {
+    const step = (i * 29) % KILLS;
+    const agent = launchAgent(topo);
+    await sleep(EARLIEST_MS + ((latest - EARLIEST_MS) * step) / KILLS);
+    if (!agent.logs.some(({ msg }) => msg === 'ready')) started++;
+    await agent.kill9();
+    assert.ok(existsSync(join(nth(topo.nodes).bpffs, 'node')));
+  }
+  return { started };
+}
+
+async function timed<T>(action: () => Promise<T>): Promise<[T, number]> {
+  const begun = performance.now();
+  return [await action(), Math.round(performance.now() - begun)];
+}
