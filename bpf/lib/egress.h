@@ -9,11 +9,13 @@
 #include "route.h"
 #include "snat.h"
 
-/* Is this destination one that a pod's packets leave for as the node? */
-static __always_inline bool masquerade_due(const struct packet *packet)
+/* Is this destination one that a pod's packets leave for as the node? What
+ * from_endpoint sent towards the world is for no endpoint here. */
+static __always_inline bool masquerade_due(const struct packet *packet,
+					   const struct handoff *handoff)
 {
 	return config.masquerade && !(prefix_flags(&packet->tuple.daddr) & PREFIX_NO_MASQUERADE) &&
-	       !endpoint_lookup(&packet->tuple.daddr);
+	       (handoff->vouched || !endpoint_lookup(&packet->tuple.daddr));
 }
 
 /* Why a pod's packet cannot be masqueraded, or 0. */
@@ -48,15 +50,26 @@ static __always_inline void egress_flow(struct nat_flow *flow, const struct pack
 	flow->flags = 0;
 }
 
+static __always_inline __u32 egress_identity(struct __sk_buff *skb, const struct packet *packet,
+					     const struct handoff *handoff)
+{
+	struct endpoint *from;
+
+	if (handoff->vouched)
+		return handoff_identity(skb);
+	from = endpoint_lookup(&packet->tuple.saddr);
+	return endpoint_is_pod(from) ? from->identity : 0;
+}
+
 /* Records the flow that from_endpoint left to this hook. */
 static __always_inline int egress_record(struct __sk_buff *skb, const struct packet *packet,
+					 const struct handoff *handoff,
 					 const struct nat_mapping *mapping, bool pod, __u32 now)
 {
-	struct endpoint *from = pod ? endpoint_lookup(&packet->tuple.saddr) : NULL;
 	struct ct_origin origin = {
 		.nat_addr = mapping->addr,
 		.nat_port = mapping->port,
-		.src_identity = from ? from->identity : 0,
+		.src_identity = egress_identity(skb, packet, handoff),
 		.companion = pod,
 	};
 
@@ -70,8 +83,8 @@ static __always_inline int egress_translate(struct __sk_buff *skb, const struct 
 	int drop = nat_outgoing(skb, flow, forward);
 
 	if (!drop && flow->ct.deferred)
-		drop = egress_record(skb, packet, &flow->mapping, !(flow->flags & NAT_NEEDS_CT),
-				     flow->now);
+		drop = egress_record(skb, packet, &flow->ct, &flow->mapping,
+				     !(flow->flags & NAT_NEEDS_CT), flow->now);
 	if (drop)
 		return drop;
 	return rewrite(skb, packet, REWRITE_SOURCE, &flow->mapping.addr, flow->mapping.port);
@@ -94,8 +107,8 @@ static __always_inline int egress_pod(struct __sk_buff *skb, const struct packet
 	forward = carried ? table_lookup(TABLE_SNAT, &packet->tuple) : NULL;
 	if (forward && clock_expired(forward->expires, now))
 		forward = NULL;
-	if (!forward && !masquerade_due(packet))
-		return handoff->deferred ? egress_record(skb, packet, &none, true, now) :
+	if (!forward && !masquerade_due(packet, handoff))
+		return handoff->deferred ? egress_record(skb, packet, handoff, &none, true, now) :
 					   VERDICT_PASS;
 	drop = masquerade_refuses(packet, device);
 	if (drop)
@@ -124,6 +137,7 @@ static __noinline int egress_track_node(struct __sk_buff *skb, const struct pack
 	ct.companion = false;
 	ct_track(skb, packet, CT_TX, now, &ct);
 	*handoff = ct.handoff;
+	handoff->vouched = 0;
 	handoff->deferred = !ct.entry;
 	return 0;
 }
@@ -187,6 +201,7 @@ static __always_inline int egress_unknown(struct __sk_buff *skb, const struct pa
 			       -DROP_UNKNOWN_SOURCE :
 			       VERDICT_PASS;
 	egress_ask(packet, now, handoff);
+	handoff->vouched = 0;
 	return egress_pod(skb, packet, device, handoff, now);
 }
 

@@ -67,7 +67,7 @@ static __always_inline int endpoint_to_world(struct __sk_buff *skb, const struct
 	}
 	if (!routed)
 		return VERDICT_PASS;
-	handoff_write(skb, &ct->handoff);
+	handoff_write(skb, &ct->handoff, identity);
 	return route_forward(skb, &route);
 }
 

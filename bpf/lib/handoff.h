@@ -24,7 +24,8 @@ struct handoff {
 	__u8 fresh;    /* a new connection begins with this packet */
 	__u8 deferred; /* the CT entry is still to be created */
 	__u8 unmapped; /* the CT entry does not know the port; never in cb */
-	__u8 pad[3];
+	__u8 vouched;  /* from_endpoint sent it towards the world; never in cb */
+	__u8 pad[2];
 };
 
 /* skb->tc_index: conntrack has seen this packet, on its way through the stack. */
@@ -53,13 +54,16 @@ static __always_inline void handoff_scrub(struct __sk_buff *skb)
 	CTX_STORE(skb, tc_index, 0);
 }
 
-static __always_inline void handoff_write(struct __sk_buff *skb, const struct handoff *handoff)
+/* `identity`: of the endpoint that sends. */
+static __always_inline void handoff_write(struct __sk_buff *skb, const struct handoff *handoff,
+					  __u32 identity)
 {
 	CTX_STORE(skb, cb[0], handoff_magic());
 	CTX_STORE(skb, cb[1],
 		  handoff->result | handoff->class << 8 | handoff->fresh << 16 |
 			  handoff->deferred << 24);
 	CTX_STORE(skb, cb[2], handoff->expires);
+	CTX_STORE(skb, cb[3], identity);
 }
 
 static __always_inline bool handoff_take(struct __sk_buff *skb, struct handoff *handoff)
@@ -74,6 +78,13 @@ static __always_inline bool handoff_take(struct __sk_buff *skb, struct handoff *
 	handoff->fresh = word >> 16;
 	handoff->deferred = word >> 24;
 	handoff->expires = CTX_LOAD(skb, cb[2]);
+	handoff->vouched = 1;
 	CTX_STORE(skb, cb[0], 0);
 	return true;
+}
+
+/* What handoff_write() was told; good once handoff_take() has believed it. */
+static __always_inline __u32 handoff_identity(struct __sk_buff *skb)
+{
+	return CTX_LOAD(skb, cb[3]);
 }
