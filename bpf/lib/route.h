@@ -51,6 +51,11 @@ static __always_inline bool route_lookup(struct __sk_buff *skb, const struct pac
 	if (!config.fast_routing || packet->ttl <= 1)
 		return false;
 	ip_fib_request(&fib, packet);
+	/* rules and multipath routes may ask for them; other protocols have none */
+	if (packet_has_ports(packet)) {
+		fib.sport = packet->tuple.sport;
+		fib.dport = packet->tuple.dport;
+	}
 	/* the neighbour is resolved by the redirect: 6.3 can leave it out here */
 	result = bpf_fib_lookup(skb, &fib, sizeof(fib),
 				config.fib_skip_neigh ? BPF_FIB_LOOKUP_SKIP_NEIGH : 0);
