@@ -1,13 +1,17 @@
 import type { Command } from 'commander';
-import { configOf } from './context.ts';
+import { loadConfig } from '../config/load.ts';
+import { catchSignals } from '../daemon/signals.ts';
+import type { GlobalOptions } from './context.ts';
 
 export function register(program: Command): void {
   program
     .command('agent')
     .description('run the daemon in the foreground')
     .action(async (_options, command: Command) => {
-      const config = configOf(command);
+      using signals = catchSignals();
+      const { config: file } = command.optsWithGlobals<GlobalOptions>();
+      const config = loadConfig(file);
       const { runAgent } = await import('../daemon/agent.ts');
-      await runAgent(config);
+      await runAgent(config, () => loadConfig(file), signals);
     });
 }

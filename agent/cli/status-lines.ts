@@ -20,9 +20,10 @@ export function statusLines(report: StatusReport, now: number): string[] {
 
 function agentRows({ agent }: StatusReport): string[][] {
   if (agent === null) return [['Agent', 'not running']];
-  const { version, pid, node, startedAt, devices, endpoints } = agent;
+  const { version, pid, node, startedAt, reload, devices, endpoints } = agent;
   return [
     ['Agent', `running, pid ${pid}, version ${version}, since ${startedAt}`],
+    ...(reload ? [['Reload', `${reload.status} ${reload.at}`]] : []),
     ['Node', node],
     ['Devices', devices.join(' ') || 'none'],
     ['Endpoints', `${endpoints.ready} of ${endpoints.total} ready`],

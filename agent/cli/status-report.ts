@@ -30,13 +30,18 @@ export interface ReportedHook {
   attach: AttachMode | null;
 }
 
+type AgentReport = Pick<
+  Status,
+  'version' | 'pid' | 'node' | 'startedAt' | 'reload' | 'devices' | 'endpoints'
+>;
+
 /** The document of `sekisho status -o json` (docs/json.md). */
 export interface StatusReport {
   healthy: boolean;
   /** Why not, one sentence each. */
   problems: string[];
   warnings: string[];
-  agent: Pick<Status, 'version' | 'pid' | 'node' | 'startedAt' | 'devices' | 'endpoints'> | null;
+  agent: AgentReport | null;
   hooks: ReportedHook[];
   gc: Status['gc'] | null;
   maps: MapStats[];
@@ -64,8 +69,16 @@ export function reportStatus(findings: Findings): StatusReport {
   };
 }
 
-function describeAgent({ version, pid, node, startedAt, devices, endpoints }: Status) {
-  return { version, pid, node, startedAt, devices, endpoints };
+function describeAgent({
+  version,
+  pid,
+  node,
+  startedAt,
+  reload,
+  devices,
+  endpoints,
+}: Status): AgentReport {
+  return { version, pid, node, startedAt, reload, devices, endpoints };
 }
 
 /** Expected hooks and those that are there, each once. */

@@ -1,4 +1,3 @@
-import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
@@ -6,50 +5,72 @@ import { configWarnings } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { splitListen } from '../config/values.ts';
 import type { AttachMode } from '../engine/attach.ts';
-import { calibrateNode, writeNodeState } from '../engine/clock.ts';
 import { type Collector, startCollector } from '../engine/collector.ts';
-import { type Datapath, prepareDatapath } from '../engine/datapath.ts';
-import { readNetwork, watchNetwork } from '../engine/ip-tool.ts';
-import type { LoadSettings } from '../engine/load-settings.ts';
-import { checkMasqueradeAddresses, selectDevices } from '../engine/network.ts';
+import type { Datapath } from '../engine/datapath.ts';
+import { watchNetwork } from '../engine/ip-tool.ts';
 import { loadReaper, type Reaper } from '../engine/reap.ts';
 import { scrubAddresses } from '../engine/scrub.ts';
-import { sizeMaps } from '../engine/sizing.ts';
-import type { Capabilities } from '../kernel/capabilities.ts';
-import type { Family } from '../lib/ip.ts';
+import { FAMILIES, type Family } from '../lib/ip.ts';
 import { datapathNow, readNodeState } from '../tables/clock.ts';
 import { readCounters } from '../tables/counters.ts';
+import { listDevices } from '../tables/devices.ts';
+import { HOOKS } from '../tables/names.ts';
 import { createLogger } from '../telemetry/log.ts';
 import { type Metrics, type MetricsSources, registerMetrics } from '../telemetry/metrics.ts';
 import { serveMetrics } from '../telemetry/server.ts';
 import { serveApi } from './api.ts';
-import { checkMachine, chooseAttach, takeLock } from './checks.ts';
+import { checkAgainstNetwork, checkMachine, chooseAttach, takeLock } from './checks.ts';
 import { createControl } from './control.ts';
 import { openEndpointStore } from './endpoint-store.ts';
+import { createLoader } from './load.ts';
 import { createNode, type NodeKeeper } from './node.ts';
+import { createNotifier, type Notifier } from './notify.ts';
+import { createReloader, type Settings } from './reload.ts';
+import type { Signals } from './signals.ts';
 import { connectionTables, rowTables } from './tables.ts';
 import { packageVersion } from './version.ts';
 
 const COLLECT_EVERY_S = 30;
 const DEFAULT_LISTEN = { host: '127.0.0.1', port: 9964 };
 
+/** What there is from the first moment on. */
+interface Surroundings {
+  settings: Settings;
+  read: () => Config;
+  signals: Signals;
+  notifier: Notifier;
+  logger: Logger;
+}
+
 /**
- * Runs the daemon until SIGTERM or SIGINT; links and maps stay. Throws SekishoError when it
- * cannot start, then with nothing changed that was there before.
+ * Runs the daemon until SIGTERM or SIGINT; links and maps stay. `read` gives the configuration
+ * as the file has it later on. Throws SekishoError when it cannot start, then with nothing
+ * changed that was there before.
  */
-export async function runAgent(config: Config): Promise<void> {
+export async function runAgent(
+  config: Config,
+  read: () => Config,
+  signals: Signals,
+): Promise<void> {
   const logger = createLogger(config.log.level);
-  using signals = catchSignals(logger);
+  using notifier = createNotifier(process.env, logger);
   {
     await using stack = new AsyncDisposableStack();
-    await start(config, logger, stack);
+    try {
+      await start({ settings: { config }, read, signals, notifier, logger }, stack);
+    } catch (error) {
+      if (error !== signals.stopping.reason) throw error;
+    }
     const signal = await signals.stop;
+    notifier.stopping();
     logger.info({ signal }, 'stopping; links and maps stay');
   }
   logger.info('stopped');
 }
 
-async function start(config: Config, logger: Logger, stack: AsyncDisposableStack): Promise<void> {
+async function start(surroundings: Surroundings, stack: AsyncDisposableStack): Promise<void> {
+  const { settings, read, signals, notifier, logger } = surroundings;
+  const { config } = settings;
   const startedAt = new Date();
   const version = packageVersion();
   const { bpffs, runDir } = config.state;
@@ -60,72 +81,59 @@ async function start(config: Config, logger: Logger, stack: AsyncDisposableStack
   const capabilities = checkMachine(bpffs);
   const attach = chooseAttach(config.datapath, capabilities);
   await checkAgainstNetwork(config);
+  signals.stopping.throwIfAborted();
   const registry = new Registry();
   let problems = () => ['starting'];
-  const address = splitListen(config.metrics.listen) ?? DEFAULT_LISTEN;
-  stack.use(await serveMetrics({ ...address, registry, problems: () => problems() }));
-  const datapath = stack.use(await loadDatapath(config, capabilities, logger));
+  const listen = ({ metrics }: Config) =>
+    serveMetrics({
+      ...(splitListen(metrics.listen) ?? DEFAULT_LISTEN),
+      registry,
+      problems: () => problems(),
+    });
+  const server = stack.use(await listen(config));
+  const loader = createLoader(capabilities, logger);
+  const datapath = stack.use(await loader.load(config));
+  signals.stopping.throwIfAborted();
   const reapers = { ipv4: loadReaper(bpffs, 'ipv4'), ipv6: loadReaper(bpffs, 'ipv6') };
   stack.use(reapers.ipv4);
   stack.use(reapers.ipv6);
 
   const node = stack.use(keepNode(config, attach, datapath, reapers, logger));
+  warnOfSmallerRange(config, logger);
   await node.refresh();
   logger.info({ attach }, 'datapath attached');
   stack.use(watchNetwork(() => node.changed(), logger));
 
-  const metrics = registerMetrics(registry, metricSources(config, version, datapath));
+  const metrics = registerMetrics(registry, metricSources(settings, version, datapath));
   const collector = collect(config, datapath, reapers, metrics, logger);
   stack.defer(() => collector.stop());
-  const control = createControl({
-    config,
-    version,
-    startedAt,
-    capabilities,
-    node,
-    collector,
-    datapath,
-  });
+  const describe = () => serving(node);
+  const reloader = stack.use(
+    createReloader({
+      settings,
+      read,
+      load: loader.reload,
+      listen,
+      first: { programs: programsOf(datapath), server },
+      node,
+      applied({ gc, log }) {
+        logger.level = log.level;
+        collector.reschedule(collectInterval(gc) * 1000);
+      },
+      describe,
+      onReload: metrics.onReload,
+      notifier,
+      logger,
+    }),
+  );
+  const parts = { settings, version, startedAt, capabilities, node, collector, datapath, reloader };
+  const control = createControl(parts);
   stack.use(await serveApi(control, join(runDir, 'agent.sock')));
   problems = () => control.health().problems;
+  signals.stopping.throwIfAborted();
   logger.info({ metrics: config.metrics.listen }, 'ready');
-}
-
-async function checkAgainstNetwork({ node, masquerade }: Config): Promise<void> {
-  const network = await readNetwork();
-  selectDevices(network, node.devices);
-  checkMasqueradeAddresses(network, masquerade.addresses);
-}
-
-async function loadDatapath(
-  config: Config,
-  capabilities: Capabilities,
-  logger: Logger,
-): Promise<Datapath> {
-  const { bpffs } = config.state;
-  const { ctTcp, ctAny, nat } = sizeMaps(config.maps, totalmem());
-  const sizes = { ct_tcp: ctTcp, ct_any: ctAny, snat: nat };
-  using prepared = prepareDatapath({ bpffs, sizes, logger });
-  const state = calibrateNode(bpffs);
-  const { secret, hz } = state;
-  const datapath = await prepared.load({ secret, hz, ...loadSettings(config, capabilities) });
-  writeNodeState(bpffs, state);
-  return datapath;
-}
-
-function loadSettings(
-  { conntrack, masquerade, datapath }: Config,
-  { fibSkipNeigh, csumIpv6 }: Capabilities,
-): Omit<LoadSettings, 'secret' | 'hz'> {
-  return {
-    timeouts: conntrack.timeouts,
-    accounting: conntrack.accounting,
-    masquerade: masquerade.enabled,
-    restore: masquerade.restore,
-    fastRouting: datapath.routing === 'fast',
-    fibSkipNeigh,
-    csumIpv6,
-  };
+  notifier.ready(describe());
+  signals.onReload(() => reloader.reload());
 }
 
 type Reapers = Record<Family, Reaper>;
@@ -152,18 +160,42 @@ function keepNode(
   return createNode({ config, store, context, logger });
 }
 
-function metricSources(
-  { node, masquerade: { ports }, gc }: Config,
-  version: string,
-  datapath: Datapath,
-): MetricsSources {
+/** Answers are looked for inside the NAT range only. */
+function warnOfSmallerRange({ masquerade: { ports }, state }: Config, logger: Logger): void {
+  const before = FAMILIES.flatMap((family) => listDevices(state.bpffs, family)).find(
+    ({ port_min, port_max }) => port_min < ports.min || port_max > ports.max,
+  );
+  if (!before) return;
+  const { port_min: min, port_max: max } = before;
+  logger.warn({ before: { min, max }, ports }, 'connections outside the smaller NAT range end');
+}
+
+/** The programs alone: the maps beside them stay open. */
+function programsOf({ programs }: Datapath): Disposable {
+  return {
+    [Symbol.dispose]() {
+      for (const family of FAMILIES) for (const hook of HOOKS) programs[family][hook].close();
+    },
+  };
+}
+
+/** For the service manager, in one line. */
+function serving(node: NodeKeeper): string {
+  const devices = node.devices().map(({ name }) => name);
+  const endpoints = node.endpoints().filter(({ state }) => state === 'ready');
+  return `serving ${endpoints.length} endpoints on ${devices.join(', ') || 'no device'}`;
+}
+
+function metricSources(settings: Settings, version: string, datapath: Datapath): MetricsSources {
   return {
     version,
-    node: node.name,
+    settings() {
+      const { node, masquerade, gc } = settings.config;
+      const { min, max } = masquerade.ports;
+      return { node: node.name, ports: max - min + 1, interval: collectInterval(gc) };
+    },
     counters: (family) => readCounters(datapath.map(family, 'counters')),
     capacity: (family, table) => datapath.map(family, table).maxEntries,
-    ports: ports.max - ports.min + 1,
-    interval: collectInterval(gc),
   };
 }
 
@@ -197,20 +229,4 @@ function collect(
 function datapathClock(bpffs: string): () => number {
   const state = readNodeState(bpffs);
   return () => datapathNow(state);
-}
-
-function catchSignals(logger: Logger): Disposable & { stop: Promise<NodeJS.Signals> } {
-  const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
-  const reload = () => logger.warn('SIGHUP: a changed configuration needs a restart');
-  process.on('SIGTERM', resolve);
-  process.on('SIGINT', resolve);
-  process.on('SIGHUP', reload);
-  return {
-    stop: promise,
-    [Symbol.dispose]() {
-      process.off('SIGTERM', resolve);
-      process.off('SIGINT', resolve);
-      process.off('SIGHUP', reload);
-    },
-  };
 }

@@ -2,6 +2,8 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Config } from '../config/schema.ts';
 import type { AttachMode } from '../engine/attach.ts';
+import { readNetwork } from '../engine/ip-tool.ts';
+import { checkMasqueradeAddresses, selectDevices } from '../engine/network.ts';
 import { type Capabilities, probeCapabilities } from '../kernel/capabilities.ts';
 import { isBpffs, lockFile, withPrivilege } from '../kernel/fs.ts';
 import { ConfigError, SekishoError } from '../lib/errors.ts';
@@ -51,6 +53,13 @@ export function chooseAttach({ attach }: Config['datapath'], { tcx }: Capabiliti
   }
   if (attach === 'auto') return tcx ? 'tcx' : 'tc';
   return attach;
+}
+
+/** Throws for what the configuration asks of a network that does not have it. */
+export async function checkAgainstNetwork({ node, masquerade }: Config): Promise<void> {
+  const network = await readNetwork();
+  selectDevices(network, node.devices);
+  checkMasqueradeAddresses(network, masquerade.addresses);
 }
 
 function missingPrivilege(held: Capabilities): string | undefined {

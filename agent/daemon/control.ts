@@ -1,4 +1,3 @@
-import type { Config } from '../config/schema.ts';
 import { listAttachments } from '../engine/attach.ts';
 import type { Collector, CollectorStatus } from '../engine/collector.ts';
 import type { Datapath } from '../engine/datapath.ts';
@@ -6,24 +5,33 @@ import type { Capabilities } from '../kernel/capabilities.ts';
 import { FAMILIES } from '../lib/ip.ts';
 import type { AgentControl } from './api.ts';
 import type { NodeKeeper } from './node.ts';
+import type { Reloader, Settings } from './reload.ts';
 import type { HookStatus, MapStatus } from './status.ts';
 
 export interface ControlParts {
-  config: Config;
+  settings: Settings;
   version: string;
   startedAt: Date;
   capabilities: Capabilities;
   node: NodeKeeper;
   collector: Collector;
   datapath: Datapath;
+  reloader: Reloader;
 }
 
 /** What the socket's API does with the parts of the daemon. */
 export function createControl(parts: ControlParts): AgentControl {
-  const { config, version, startedAt, capabilities, node, collector, datapath } = parts;
+  const { settings, version, startedAt, capabilities, node, collector, datapath } = parts;
+
+  function warnings(): string[] {
+    const reload = parts.reloader.last();
+    const refused =
+      reload?.status === 'refused' ? [`configuration not applied: ${reload.message}`] : [];
+    return [...refused, ...node.warnings()];
+  }
 
   function health() {
-    const hooks = hookStatus(config.state.bpffs, node);
+    const hooks = hookStatus(settings.config.state.bpffs, node);
     const problems = [
       node.problem(),
       ...hooks.filter((hook) => !hook.attached).map(describeDetached),
@@ -40,13 +48,14 @@ export function createControl(parts: ControlParts): AgentControl {
       return {
         version,
         pid: process.pid,
-        node: config.node.name,
+        node: settings.config.node.name,
         startedAt: startedAt.toISOString(),
+        reload: parts.reloader.last() ?? null,
         ...health(),
-        warnings: node.warnings(),
+        warnings: warnings(),
         devices: node.devices().map(({ name }) => name),
         endpoints: { ready, total: endpoints.length },
-        hooks: hookStatus(config.state.bpffs, node),
+        hooks: hookStatus(settings.config.state.bpffs, node),
         maps: mapStatus(datapath, gc),
         gc,
         capabilities,

@@ -21,6 +21,17 @@ export interface HookStatus extends Attachment {
   interface: string;
 }
 
+/** What became of a configuration that was read again. */
+export interface ReloadStatus {
+  /** ISO 8601. */
+  at: string;
+  status: 'applied' | 'refused';
+  /** Keys that changed, as dotted paths. */
+  keys: string[];
+  /** Why it was refused. */
+  message?: string;
+}
+
 /** The answer to `GET /v1/status`. */
 export interface Status {
   version: string;
@@ -28,6 +39,8 @@ export interface Status {
   node: string;
   /** ISO 8601. */
   startedAt: string;
+  /** The last reload; null before the first one. */
+  reload: ReloadStatus | null;
   healthy: boolean;
   /** Why it is not healthy, one sentence each. */
   problems: string[];

@@ -73,6 +73,8 @@ export interface Collector {
   /** Asks for a pass over all tables; resolves with its figures, failed tables left out. */
   run(): Promise<PassResult[]>;
   status(): CollectorStatus;
+  /** Another interval, from now on. */
+  reschedule(intervalMs: number): void;
   stop(): Promise<void>;
 }
 
@@ -87,8 +89,9 @@ export interface CollectorStatus {
 
 /** Collects every `intervalMs` from now on, and on demand. The first pass begins at once. */
 export function startCollector(options: CollectorOptions): Collector {
-  const { tables, intervalMs, logger, onPass, onFailure } = options;
-  const status: CollectorStatus = { intervalSeconds: intervalMs / 1000, runs: 0, passes: [] };
+  const { tables, logger, onPass, onFailure } = options;
+  const status: CollectorStatus = { intervalSeconds: 0, runs: 0, passes: [] };
+  let timer: NodeJS.Timeout | undefined;
 
   async function pass(): Promise<PassResult[]> {
     const results: PassResult[] = [];
@@ -110,16 +113,25 @@ export function startCollector(options: CollectorOptions): Collector {
   }
 
   const passes = createPasses(pass, SPACING_MS);
-  const tick = () => {
-    status.nextRun = Date.now() + intervalMs;
-    passes.trigger().catch(() => {});
-  };
-  const timer = setInterval(tick, intervalMs);
-  tick();
+  function reschedule(intervalMs: number): void {
+    status.intervalSeconds = intervalMs / 1000;
+    const plan = () => {
+      status.nextRun = Date.now() + intervalMs;
+    };
+    clearInterval(timer);
+    timer = setInterval(() => {
+      plan();
+      passes.trigger().catch(() => {});
+    }, intervalMs);
+    plan();
+  }
+  reschedule(options.intervalMs);
+  passes.trigger().catch(() => {});
 
   return {
     run: () => passes.trigger(),
     status: () => ({ ...status }),
+    reschedule,
     async stop() {
       clearInterval(timer);
       await passes.stop();

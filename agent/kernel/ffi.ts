@@ -158,6 +158,10 @@ export interface Libc {
   socket: Native<[domain: number, type: number, protocol: number], number>;
   send: Native<[fd: Fd, message: Uint8Array, size: number, flags: number], number>;
   recv: Native<[fd: Fd, buffer: Uint8Array, size: number, flags: number], number>;
+  sendto: Native<
+    [fd: number, data: Memory, size: number, flags: number, address: Memory, length: number],
+    number
+  >;
   strerror: Native<[errno: number], string>;
 }
 
@@ -171,6 +175,7 @@ const LIBC: Record<keyof Libc, string> = {
   socket: 'int socket(int, int, int)',
   send: 'intptr_t send(int, void *, size_t, int)',
   recv: 'intptr_t recv(int, void *, size_t, int)',
+  sendto: 'intptr_t sendto(int, void *, size_t, int, void *, uint32_t)',
   strerror: 'str strerror(int)',
 };
 

@@ -9,21 +9,28 @@ const PROTOCOLS = { ct_tcp: 'tcp', ct_any: 'any' } as const;
 
 type TableName = PassResult['table'];
 
-export interface MetricsSources {
-  version: string;
+/** What a reload may change; read at every scrape. */
+export interface MetricsSettings {
+  /** Name of the node. */
   node: string;
-  /** Counters of a family's datapath, read at every scrape. */
-  counters(family: Family): Counters;
-  /** Entries a connection table can hold. */
-  capacity(family: Family, table: TableName): number;
   /** Ports in the NAT range. */
   ports: number;
   /** Seconds between passes. */
   interval: number;
 }
 
-/** What the collector tells the metrics. */
+export interface MetricsSources {
+  version: string;
+  settings(): MetricsSettings;
+  /** Counters of a family's datapath, read at every scrape. */
+  counters(family: Family): Counters;
+  /** Entries a connection table can hold. */
+  capacity(family: Family, table: TableName): number;
+}
+
+/** What the collector and the reloader tell the metrics. */
 export interface Metrics {
+  onReload(status: 'applied' | 'refused'): void;
   onPass(result: PassResult): void;
   onFailure(table: { family: Family; table: TableName }): void;
 }
@@ -32,14 +39,17 @@ export interface Metrics {
 export function registerMetrics(registry: Registry, sources: MetricsSources): Metrics {
   collectDefaultMetrics({ register: registry });
   const make = metricMaker(registry);
-  const { version, node, interval } = sources;
-  make
-    .gauge('agent_info', 'Always 1; what runs here is in the labels.', ['version', 'node'])
-    .set({ version, node }, 1);
-  make.gauge('conntrack_gc_interval_seconds', 'Seconds between collection passes.').set(interval);
+  addAgentMetrics(make, sources);
   addDatapathMetrics(make, sources);
   registry.registerMetric(attemptsHistogram(`${PREFIX}nat_port_allocation_attempts`, sources));
-  return collectorMetrics(make, sources);
+  const reloads = make.counter('config_reloads_total', 'Configurations that were read again.', [
+    'status',
+  ]);
+  for (const status of ['applied', 'refused']) reloads.inc({ status }, 0);
+  return {
+    ...collectorMetrics(make, sources),
+    onReload: (status: 'applied' | 'refused') => reloads.inc({ status }),
+  };
 }
 
 type Maker = ReturnType<typeof metricMaker>;
@@ -51,6 +61,24 @@ function metricMaker(registry: Registry) {
       new Counter({ name: PREFIX + name, help, labelNames, registers }),
     gauge: (name: string, help: string, labelNames: string[] = []) =>
       new Gauge({ name: PREFIX + name, help, labelNames, registers }),
+    /** A gauge whose value stands elsewhere. */
+    reading(
+      name: string,
+      help: string,
+      labelNames: string[],
+      read: (gauge: Gauge<string>) => void,
+    ) {
+      new Gauge({
+        name: PREFIX + name,
+        help,
+        labelNames,
+        registers,
+        collect() {
+          this.reset();
+          read(this);
+        },
+      });
+    },
     /** A counter whose value stands elsewhere: `read` tells all of it at every scrape. */
     mirror(
       name: string,
@@ -70,6 +98,18 @@ function metricMaker(registry: Registry) {
       });
     },
   };
+}
+
+function addAgentMetrics(make: Maker, { version, settings }: MetricsSources): void {
+  make.reading(
+    'agent_info',
+    'Always 1; what runs here is in the labels.',
+    ['version', 'node'],
+    (gauge) => gauge.set({ version, node: settings().node }, 1),
+  );
+  make.reading('conntrack_gc_interval_seconds', 'Seconds between collection passes.', [], (gauge) =>
+    gauge.set(settings().interval),
+  );
 }
 
 function addDatapathMetrics(make: Maker, { counters }: MetricsSources): void {
@@ -120,7 +160,7 @@ function addDatapathMetrics(make: Maker, { counters }: MetricsSources): void {
   );
 }
 
-function collectorMetrics(make: Maker, { capacity, ports }: MetricsSources) {
+function collectorMetrics(make: Maker, { capacity, settings }: MetricsSources) {
   const runs = make.counter('conntrack_gc_runs_total', 'Passes over connection tables.', [
     'family',
     'protocol',
@@ -166,7 +206,7 @@ function collectorMetrics(make: Maker, { capacity, ports }: MetricsSources) {
         for (const direction of ['egress', 'ingress'] as const) {
           natEntries.inc({ family, direction, status: 'deleted' }, nat?.deleted[direction] ?? 0);
         }
-        portsUsed.set({ family }, (nat?.portsUsedMax ?? 0) / ports);
+        portsUsed.set({ family }, (nat?.portsUsedMax ?? 0) / settings().ports);
         return;
       }
       const protocol = PROTOCOLS[table];

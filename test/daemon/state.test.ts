@@ -170,15 +170,6 @@ test('every metric that is documented is there, and the other way round', async 
   assert.deepEqual(served.sort(), documented.sort());
 });
 
-test('SIGHUP does not end the daemon', async () => {
-  await using scene = await managedScene({ settings: SMALL });
-  const { agent } = scene;
-  agent.signal('SIGHUP');
-  await until('it to be logged', () => agent.logs.some(({ msg }) => msg.startsWith('SIGHUP')));
-  assert.equal((await call(scene, 'GET', '/v1/healthz')).status, 200);
-  assert.equal(await agent.stop(), 0);
-});
-
 function mapId(path: string): number | undefined {
   using map = openPinnedMap(path);
   return map?.id;

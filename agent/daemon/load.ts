@@ -1,0 +1,77 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import type { Config } from '../config/schema.ts';
+import { calibrateNode, writeNodeState } from '../engine/clock.ts';
+import { type Datapath, type PreparedDatapath, prepareDatapath } from '../engine/datapath.ts';
+import type { LoadSettings } from '../engine/load-settings.ts';
+import type { Logger } from '../engine/logger.ts';
+import { objectPath } from '../engine/objects.ts';
+import { sizeMaps } from '../engine/sizing.ts';
+import type { Capabilities } from '../kernel/capabilities.ts';
+import { SekishoError } from '../lib/errors.ts';
+import { FAMILIES } from '../lib/ip.ts';
+import { readNodeState } from '../tables/clock.ts';
+
+/** Loads the datapath of one agent, as often as its configuration changes. */
+export interface DatapathLoader {
+  /** Over the maps that are pinned, or over new ones; calibrates the clock. */
+  load(config: Config): Promise<Datapath>;
+  /**
+   * With other settings over the same maps. Throws E_CONFLICT when the compiled programs are
+   * not those that this agent started with: it would fill them in as it knows the old ones.
+   */
+  reload(config: Config): Promise<Datapath>;
+}
+
+export function createLoader(capabilities: Capabilities, logger: Logger): DatapathLoader {
+  const compiled = digest();
+  return {
+    async load(config) {
+      const { bpffs } = config.state;
+      using prepared = prepare(config, logger);
+      const state = calibrateNode(bpffs);
+      const { secret, hz } = state;
+      const datapath = await prepared.load({ secret, hz, ...loadSettings(config, capabilities) });
+      writeNodeState(bpffs, state);
+      return datapath;
+    },
+    async reload(config) {
+      if (digest() !== compiled) {
+        throw new SekishoError('E_CONFLICT', 'another version of the programs has been installed', {
+          hint: 'needs a restart',
+        });
+      }
+      using prepared = prepare(config, logger);
+      const { secret, hz } = readNodeState(config.state.bpffs);
+      return await prepared.load({ secret, hz, ...loadSettings(config, capabilities) });
+    },
+  };
+}
+
+function digest(): string {
+  const hash = createHash('sha256');
+  for (const family of FAMILIES) hash.update(readFileSync(objectPath(`${family}.bpf.o`)));
+  return hash.digest('hex');
+}
+
+function prepare({ maps, state }: Config, logger: Logger): PreparedDatapath {
+  const { ctTcp, ctAny, nat } = sizeMaps(maps, totalmem());
+  const sizes = { ct_tcp: ctTcp, ct_any: ctAny, snat: nat };
+  return prepareDatapath({ bpffs: state.bpffs, sizes, logger });
+}
+
+function loadSettings(
+  { conntrack, masquerade, datapath }: Config,
+  { fibSkipNeigh, csumIpv6 }: Capabilities,
+): Omit<LoadSettings, 'secret' | 'hz'> {
+  return {
+    timeouts: conntrack.timeouts,
+    accounting: conntrack.accounting,
+    masquerade: masquerade.enabled,
+    restore: masquerade.restore,
+    fastRouting: datapath.routing === 'fast',
+    fibSkipNeigh,
+    csumIpv6,
+  };
+}

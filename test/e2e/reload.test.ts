@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { configure, type Settings } from '../lib/daemon.ts';
+import { dissect } from '../lib/dissect.ts';
+import { openWire } from '../lib/raw-socket.ts';
+import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
+import { FAMILIES } from '../lib/topology.ts';
+import { until } from '../lib/wait.ts';
+
+const PORT = 7000;
+const COUNT = 100;
+const RELOADS = 6;
+const BYTES = 200e6;
+
+test('connections and transfers live through reloads that replace every program', async (t) => {
+  await using scene = await managedScene();
+  const { topo, world } = scene;
+  const [node, client] = [nth(topo.nodes), nth(scene.pods)];
+  await using wire = await openWire(topo.world, 'eth0', { sources: Object.values(node.podCIDRs) });
+  for (const family of FAMILIES) {
+    const host = nth(topo.worldAddresses)[family];
+    await world.listen({ host, port: PORT });
+    await world.bulkServe({ host, port: PORT + 1 });
+    await client.connectMany({ prefix: family, count: COUNT, host, port: PORT, localPort: 10_000 });
+  }
+
+  let transfers = 0;
+  const stop = new AbortController();
+  const transfer = async () => {
+    const host = nth(topo.worldAddresses).ipv4;
+    while (!stop.signal.aborted) {
+      const { bytes } = await client.upload({ host, port: PORT + 1, bytes: BYTES });
+      assert.equal(bytes, BYTES);
+      transfers++;
+    }
+  };
+  const bulk = transfer();
+
+  for (let round = 0; round < RELOADS; round++) {
+    await reload(scene, {
+      datapath: { routing: round % 2 === 0 ? 'stack' : 'fast' },
+      conntrack: { accounting: round % 3 === 0 },
+      masquerade: { exclude: [`198.51.${round}.0/24`] },
+    });
+    for (const prefix of FAMILIES) {
+      const census = await client.exchangeMany({ prefix, count: COUNT, text: `round ${round}` });
+      assert.deepEqual(census, { alive: COUNT, dead: {} });
+      const tag = `${prefix}-new-${round}`;
+      await client.connect({ tag, host: nth(topo.worldAddresses)[prefix], port: PORT });
+    }
+  }
+  stop.abort();
+  await bulk;
+  t.diagnostic(`${transfers} transfers of ${BYTES / 1e6} MB`);
+  assert.ok(transfers > 0);
+  assert.deepEqual(
+    (await wire.take()).map(({ frame }) => dissect(frame).ip),
+    [],
+  );
+});
+
+async function reload({ topo, agent }: ManagedScene, settings: Settings): Promise<void> {
+  configure(nth(topo.nodes), settings);
+  const reloads = () => agent.logs.filter(({ msg }) => msg.startsWith('configuration re')).length;
+  const before = reloads();
+  agent.signal('SIGHUP');
+  await until('the reload', () => reloads() > before);
+  assert.equal(agent.logs.filter(({ msg }) => msg.startsWith('configuration refused')).length, 0);
+}
