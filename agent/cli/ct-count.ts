@@ -1,7 +1,6 @@
 import type { CtEntry, Tuple } from '../abi/generated.ts';
 import { familyOf } from '../lib/ip.ts';
-import type { ConntrackState } from './ct-format.ts';
-import { conntrackState } from './ct-format.ts';
+import { CONNTRACK_STATES, type ConntrackState, conntrackState } from './ct-format.ts';
 import { isRelated, kindName, protocolName } from './names.ts';
 
 export interface ConntrackCount {
@@ -22,19 +21,25 @@ export interface ConntrackCounter {
 
 /** `now` in seconds of the datapath's clock tells which entries have expired. */
 export function countConntrack(now: number | undefined): ConntrackCounter {
-  const groups = new Map<string, ConntrackCount>();
+  const groups = new Map<number, ConntrackCount>();
   return {
     add(tuple, entry) {
       const state = conntrackState(tuple, entry, now);
-      const family = familyOf(tuple.saddr);
-      const key = `${family} ${tuple.proto} ${tuple.kind} ${state}`;
-      const known = groups.get(key);
+      const { saddr, proto, kind } = tuple;
+      const group =
+        ((saddr.length * 256 + proto) * 256 + kind) * 8 + CONNTRACK_STATES.indexOf(state);
+      const known = groups.get(group);
       if (known) {
         known.count++;
         return;
       }
-      const kind = `${kindName(tuple.kind)}${isRelated(tuple.kind) ? ' related' : ''}`;
-      groups.set(key, { family, protocol: protocolName(tuple.proto), kind, state, count: 1 });
+      groups.set(group, {
+        family: familyOf(saddr),
+        protocol: protocolName(proto),
+        kind: `${kindName(kind)}${isRelated(kind) ? ' related' : ''}`,
+        state,
+        count: 1,
+      });
     },
     counts: () => [...groups.values()].sort((a, b) => b.count - a.count),
   };

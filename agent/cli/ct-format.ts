@@ -16,6 +16,7 @@ const FLAG_NAMES: readonly (readonly [number, string])[] = [
 ];
 const CLOSING = 0x0003;
 const SEEN_BOTH = 0x03;
+const SVC = 4;
 
 /**
  * The line of a conntrack entry. With `now` (seconds of the datapath's clock) it also says how
@@ -27,9 +28,9 @@ export function formatConntrack(tuple: Tuple, entry: CtEntry, now?: number): str
   return (
     `${formatTuple(tuple)}${related} expires=${entry.expires}${remaining}` +
     ` Packets=${entry.packets} Bytes=${entry.bytes}` +
-    ` RxFlagsSeen=${hex(entry.rx_flags_seen, 2)} LastRxReport=${entry.last_rx_report}` +
-    ` TxFlagsSeen=${hex(entry.tx_flags_seen, 2)} LastTxReport=${entry.last_tx_report}` +
-    ` Flags=${hex(entry.flags, 4)} [ ${flagWords(entry.flags)}] RevNAT=${entry.rev_nat_index}` +
+    ` RxFlagsSeen=${BYTES[entry.rx_flags_seen]} LastRxReport=${entry.last_rx_report}` +
+    ` TxFlagsSeen=${BYTES[entry.tx_flags_seen]} LastTxReport=${entry.last_tx_report}` +
+    ` Flags=${flagWords(entry.flags)} RevNAT=${entry.rev_nat_index}` +
     ` SourceSecurityID=${entry.src_identity} BackendID=${entry.backend_id}`
   );
 }
@@ -89,7 +90,15 @@ export function tupleJson({ saddr, daddr, sport, dport, proto, kind }: Tuple) {
   };
 }
 
-export type ConntrackState = 'expired' | 'closing' | 'established' | 'unreplied' | 'one-way';
+export const CONNTRACK_STATES = [
+  'expired',
+  'closing',
+  'established',
+  'unreplied',
+  'one-way',
+] as const;
+
+export type ConntrackState = (typeof CONNTRACK_STATES)[number];
 
 /**
  * What an entry is worth: seen from both sides or not. Service and related entries see one
@@ -98,19 +107,22 @@ export type ConntrackState = 'expired' | 'closing' | 'established' | 'unreplied'
 export function conntrackState(tuple: Tuple, entry: CtEntry, now?: number): ConntrackState {
   if (now !== undefined && entry.expires <= now) return 'expired';
   if ((entry.flags & CLOSING) !== 0) return 'closing';
-  if (isRelated(tuple.kind) || kindName(tuple.kind) === 'SVC') return 'one-way';
+  const { kind } = tuple;
+  if (isRelated(kind) || kind === SVC) return 'one-way';
   return (entry.seen & SEEN_BOTH) === SEEN_BOTH ? 'established' : 'unreplied';
 }
 
 /** Few combinations of bits occur, in a million lines. */
 const knownWords = new Map<number, string>();
+/** `0x00` to `0xff`. */
+const BYTES = Array.from({ length: 256 }, (_, byte) => hex(byte, 2));
 
+/** `0x0003 [ RxClosing TxClosing ]`. */
 function flagWords(flags: number): string {
   let words = knownWords.get(flags);
   if (words === undefined) {
-    words = flagNames(flags)
-      .map((name) => `${name} `)
-      .join('');
+    const names = flagNames(flags).map((name) => `${name} `);
+    words = `${hex(flags, 4)} [ ${names.join('')}]`;
     knownWords.set(flags, words);
   }
   return words;

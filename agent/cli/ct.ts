@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { loadReaper } from '../engine/reap.ts';
-import { listConntrack } from '../tables/conntrack.ts';
+import { walkConntrack } from '../tables/conntrack.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, pinsOf } from './context.ts';
 import { countConntrack } from './ct-count.ts';
@@ -10,7 +9,7 @@ import type { FilterOptions } from './filter.ts';
 import { addFilterOptions, compileFilter } from './filter.ts';
 import { createFlusher, flushedLine } from './flush.ts';
 import { createOutput, jsonArrayWriter, lineWriter, writeJsonArray, writeLines } from './output.ts';
-import { clockOf, conntrackTables, pinnedFamilies, visitConntrack, visitMatching } from './rows.ts';
+import { clockOf, conntrackTables, matching, pinnedFamilies, visitConntrack } from './rows.ts';
 import { formatTable } from './text-table.ts';
 
 type ListOptions = FilterOptions & OutputOptions & { timeDiff?: boolean };
@@ -54,12 +53,18 @@ async function flush(options: FilterOptions, command: Command): Promise<void> {
   const filter = compileFilter(options);
   const bpffs = pinsOf(command);
   const out = createOutput();
+  const { loadReaper } = await import('../engine/reap.ts');
   for (const family of pinnedFamilies(bpffs, filter)) {
     using reaper = loadReaper(bpffs, family);
     let natDeleted = 0;
     for (const table of conntrackTables(filter)) {
       const flusher = createFlusher(reaper, family, table);
-      await visitMatching(listConntrack(bpffs, family, table), filter, flusher.add);
+      await walkConntrack(
+        bpffs,
+        family,
+        table,
+        matching(filter, (tuple) => flusher.add(tuple)),
+      );
       const done = await flusher.end();
       natDeleted += done.natDeleted;
       await writeLines(out, [flushedLine(done.deleted, join(bpffs, family, table))]);

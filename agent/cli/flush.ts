@@ -14,7 +14,8 @@ export interface Flushed {
 
 /** Deletes entries of one table whether they have expired or not, a batch at a time. */
 export interface Flusher {
-  add(tuple: Tuple): Promise<void> | undefined;
+  /** Takes a key, or the two of a pair. */
+  add(tuple: Tuple, partner?: Tuple): Promise<void> | undefined;
   /** Deletes what is left and tells the sum. */
   end(): Promise<Flushed>;
 }
@@ -32,9 +33,10 @@ export function createFlusher(reaper: Reaper, family: Family, table: ConnectionT
     total.natDeleted += done.natDeleted;
   };
   return {
-    add(tuple) {
-      keys.set(encodeTuple(family, tuple), count * size);
-      return ++count === BATCH ? reap() : undefined;
+    add(tuple, partner) {
+      keys.set(encodeTuple(family, tuple), count++ * size);
+      if (partner) keys.set(encodeTuple(family, partner), count++ * size);
+      return count > BATCH - 2 ? reap() : undefined;
     },
     async end() {
       if (count > 0) await reap();

@@ -1,8 +1,7 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { loadReaper } from '../engine/reap.ts';
 import { SekishoError } from '../lib/errors.ts';
-import { listNat } from '../tables/snat.ts';
+import { walkNat } from '../tables/snat.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, pinsOf, requirePins } from './context.ts';
 import type { FilterOptions } from './filter.ts';
@@ -10,7 +9,7 @@ import { addFilterOptions, compileFilter } from './filter.ts';
 import { createFlusher, flushedLine } from './flush.ts';
 import { formatNat, natJson } from './nat-format.ts';
 import { otherHalf } from './nat-pair.ts';
-import { countPorts } from './nat-ports.ts';
+import { countPorts, type PortUse } from './nat-ports.ts';
 import { portRanges } from './nat-ranges.ts';
 import { attemptLines, sumAttempts } from './nat-retries.ts';
 import {
@@ -21,8 +20,8 @@ import {
   writeJsonArray,
   writeLines,
 } from './output.ts';
-import { clockOf, pinnedFamilies, visitMatching, visitNat } from './rows.ts';
-import { formatTable } from './text-table.ts';
+import { clockOf, matching, pinnedFamilies, visitNat } from './rows.ts';
+import { type Cell, tableLines } from './text-table.ts';
 
 export function register(program: Command): void {
   const nat = program.command('nat').description('source NAT table and its ports');
@@ -61,13 +60,15 @@ async function flush(options: FilterOptions, command: Command): Promise<void> {
   const filter = compileFilter(options);
   const bpffs = pinsOf(command);
   const out = createOutput();
+  const { loadReaper } = await import('../engine/reap.ts');
   for (const family of pinnedFamilies(bpffs, filter)) {
     using reaper = loadReaper(bpffs, family);
     const flusher = createFlusher(reaper, family, 'snat');
-    await visitMatching(listNat(bpffs, family), filter, async (tuple, entry) => {
-      await flusher.add(tuple);
-      await flusher.add(otherHalf(tuple, entry));
-    });
+    await walkNat(
+      bpffs,
+      family,
+      matching(filter, (tuple, entry) => flusher.add(tuple, otherHalf(tuple, entry))),
+    );
     const { deleted } = await flusher.end();
     await writeLines(out, [flushedLine(deleted, join(bpffs, family, 'snat'))]);
   }
@@ -84,22 +85,19 @@ async function ports(
   const ranges = portRanges(state.bpffs, masquerade.ports);
   const counter = countPorts(ranges, clockOf(state.bpffs));
   await visitNat(state.bpffs, filter, (tuple, entry) => void counter.add(tuple, entry));
-  const shown = counter.uses().slice(0, top);
   const out = createOutput();
-  if (options.output === 'json') {
-    await writeJsonArray(out, shown);
-    return;
-  }
-  const cells = shown.map((row) => [
-    row.protocol,
-    row.egress,
-    row.remote,
-    row.used,
-    row.capacity,
-    `${row.percent.toFixed(1)}%`,
-  ]);
-  const heading = ['PROTOCOL', 'EGRESS', 'REMOTE', 'PORTS', 'RANGE', 'USED'];
-  await writeLines(out, formatTable(heading, cells));
+  if (options.output === 'json') await writeJsonArray(out, counter.uses(top));
+  else
+    await writeLines(
+      out,
+      tableLines(PORTS_HEADING, () => counter.uses(top).map(portCells)),
+    );
+}
+
+const PORTS_HEADING = ['PROTOCOL', 'EGRESS', 'REMOTE', 'PORTS', 'RANGE', 'USED'];
+
+function portCells({ protocol, egress, remote, used, capacity, percent }: PortUse): Cell[] {
+  return [protocol, egress, remote, used, capacity, `${percent.toFixed(1)}%`];
 }
 
 async function retries(options: OutputOptions, command: Command): Promise<void> {

@@ -1,6 +1,8 @@
 import type { Writable } from 'node:stream';
 
-const BUFFER_CHARS = 64 * 1024;
+const PIECE = 64 * 1024;
+/** Bytes that UTF-8 takes for one UTF-16 unit at most. */
+const UNIT = 3;
 
 /** The reader of standard output went away (`sekisho ct list | head`): no error of ours. */
 export class ReaderGone extends Error {
@@ -16,11 +18,13 @@ export interface Output {
 }
 
 /**
- * Collects text in pieces of about 64 KiB. `write` returns a promise only when a piece goes out,
- * so a caller that awaits what it gets holds a bounded amount of memory and pays little per line.
+ * Collects text, as bytes, in pieces of about 64 KiB. `write` returns a promise only when a piece
+ * goes out, so a caller that awaits what it gets holds a bounded amount of memory and pays little
+ * per line.
  */
 export function createOutput(stream: Writable = process.stdout): Output {
-  let buffered: string[] = [];
+  let piece = Buffer.allocUnsafe(PIECE);
+  let spare: typeof piece | undefined;
   let length = 0;
   let failure: Error | undefined;
   stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -30,18 +34,29 @@ export function createOutput(stream: Writable = process.stdout): Output {
   async function flush(): Promise<void> {
     if (failure) throw failure;
     if (length === 0) return;
-    const text = buffered.join('');
-    buffered = [];
+    const full = piece;
+    const text = full.subarray(0, length);
+    piece = spare ?? Buffer.allocUnsafe(PIECE);
+    spare = undefined;
     length = 0;
     await written(stream, text);
+    spare = full;
+  }
+
+  async function writeLong(text: string): Promise<void> {
+    await flush();
+    if (failure) throw failure;
+    await written(stream, Buffer.from(text));
   }
 
   return {
     flush,
     write(text) {
-      buffered.push(text);
-      length += text.length;
-      return length >= BUFFER_CHARS ? flush() : undefined;
+      const room = text.length * UNIT;
+      if (room > PIECE) return writeLong(text);
+      const wait = length + room > PIECE ? flush() : undefined;
+      length += piece.write(text, length);
+      return wait;
     },
   };
 }
@@ -87,7 +102,7 @@ export async function writeJson(out: Output, value: unknown): Promise<void> {
   await out.flush();
 }
 
-function written(stream: Writable, text: string): Promise<void> {
+function written(stream: Writable, text: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     stream.write(text, (error) => {
       if (!error) resolve();

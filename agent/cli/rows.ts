@@ -1,17 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CtEntry, NatEntry, Tuple } from '../abi/generated.ts';
+import type { CtEntry, NatEntry } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
 import { datapathNow, findNodeState } from '../tables/clock.ts';
-import type { Connection } from '../tables/connections.ts';
-import { listConntrack } from '../tables/conntrack.ts';
-import { listNat } from '../tables/snat.ts';
+import type { Visit } from '../tables/connections.ts';
+import { walkConntrack } from '../tables/conntrack.ts';
+import { walkNat } from '../tables/snat.ts';
 import type { Filter } from './filter.ts';
 
 export type CtTable = 'ct_tcp' | 'ct_any';
-
-/** What is done with a row; a promise holds the walk up until it is settled. */
-export type Visit<Entry> = (tuple: Tuple, entry: Entry) => Promise<void> | undefined;
 
 const TCP = 6;
 
@@ -34,7 +31,7 @@ export async function visitConntrack(
 ): Promise<void> {
   for (const family of pinnedFamilies(bpffs, filter)) {
     for (const table of conntrackTables(filter)) {
-      await visitMatching(listConntrack(bpffs, family, table), filter, visit);
+      await walkConntrack(bpffs, family, table, matching(filter, visit));
     }
   }
 }
@@ -46,21 +43,13 @@ export async function visitNat(
   visit: Visit<NatEntry>,
 ): Promise<void> {
   for (const family of pinnedFamilies(bpffs, filter)) {
-    await visitMatching(listNat(bpffs, family), filter, visit);
+    await walkNat(bpffs, family, matching(filter, visit));
   }
 }
 
-/** A plain loop: another generator around the rows would cost as much as formatting them. */
-export async function visitMatching<Entry>(
-  rows: AsyncIterable<Connection<Entry>>,
-  filter: Filter,
-  visit: Visit<Entry>,
-): Promise<void> {
-  for await (const { tuple, entry } of rows) {
-    if (!filter.matches(tuple)) continue;
-    const wait = visit(tuple, entry);
-    if (wait) await wait;
-  }
+/** Lets a visit see only what matches. */
+export function matching<Entry>({ matches }: Filter, visit: Visit<Entry>): Visit<Entry> {
+  return (tuple, entry) => (matches(tuple) ? visit(tuple, entry) : undefined);
 }
 
 /** Seconds of the datapath's clock; undefined when the node's state is not pinned. */

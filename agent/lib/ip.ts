@@ -100,30 +100,45 @@ function maskBytes(bytes: Uint8Array, length: number): Uint8Array {
   });
 }
 
+/** Of each byte: `d`, and `0d`. */
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16));
+const PADDED_HEX = HEX.map((text) => text.padStart(2, '0'));
+
 function formatIpv6(bytes: Uint8Array): string {
-  const groups = Array.from({ length: 8 }, (_, i) => groupAt(bytes, i));
-  if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
+  const zeros = longestZeros(bytes);
+  if (zeros.start === 0 && zeros.length === 5 && groupAt(bytes, 5) === 0xffff) {
     return `::ffff:${formatAddress(bytes.subarray(12))}`;
   }
-  const zeros = longestZeros(groups);
-  const hex = groups.map((group) => group.toString(16));
-  if (zeros.length < 2) return hex.join(':');
-  const head = hex.slice(0, zeros.start).join(':');
-  const tail = hex.slice(zeros.start + zeros.length).join(':');
-  return `${head}::${tail}`;
+  if (zeros.length < 2) return groups(bytes, 0, 8);
+  const end = zeros.start + zeros.length;
+  return `${groups(bytes, 0, zeros.start)}::${groups(bytes, end, 8)}`;
+}
+
+function groups(bytes: Uint8Array, from: number, to: number): string {
+  let text = '';
+  for (let i = from; i < to; i++)
+    text += i === from ? groupText(bytes, i) : `:${groupText(bytes, i)}`;
+  return text;
+}
+
+function groupText(bytes: Uint8Array, index: number): string {
+  const high = bytes[index * 2] ?? 0;
+  const low = bytes[index * 2 + 1] ?? 0;
+  return high === 0 ? `${HEX[low]}` : `${HEX[high]}${PADDED_HEX[low]}`;
 }
 
 function groupAt(bytes: Uint8Array, index: number): number {
   return ((bytes[index * 2] ?? 0) << 8) | (bytes[index * 2 + 1] ?? 0);
 }
 
-function longestZeros(groups: number[]): { start: number; length: number } {
-  let best = { start: 0, length: 0 };
-  for (let start = 0; start < groups.length; start++) {
-    let end = start;
-    while (groups[end] === 0) end++;
-    if (end - start > best.length) best = { start, length: end - start };
-    start = Math.max(start, end);
+/** The first of the longest runs of zero groups. */
+function longestZeros(bytes: Uint8Array): { start: number; length: number } {
+  let [start, length] = [0, 0];
+  for (let from = 0; from < 8; from++) {
+    let end = from;
+    while (end < 8 && groupAt(bytes, end) === 0) end++;
+    if (end - from > length) [start, length] = [from, end - from];
+    from = Math.max(from, end);
   }
-  return best;
+  return { start, length };
 }

@@ -24,17 +24,20 @@ export function openFamilyMap(
 }
 
 /** Like `openFamilyMap`, for any path. */
-export function openWithLayout(path: string, { key, value }: RowLayout): BpfMap {
+export function openWithLayout(path: string, layout: RowLayout): BpfMap {
   const map = openPinnedMap(path);
-  if (!map) {
-    throw new SekishoError('E_NO_MAPS', `no map is pinned at ${path}`, {
-      hint: 'start the agent once',
-    });
-  }
+  if (map) return requireLayout(map, path, layout);
+  throw new SekishoError('E_NO_MAPS', `no map is pinned at ${path}`, {
+    hint: 'start the agent once',
+  });
+}
+
+/** The map itself, or E_LAYOUT (and the map closed) when its sizes are not those of the layouts. */
+export function requireLayout(map: BpfMap, what: string, { key, value }: RowLayout): BpfMap {
   const keySize = key === 4 ? 4 : key.size;
   if (map.keySize === keySize && map.valueSize === value.size) return map;
   map.close();
-  throw new SekishoError('E_LAYOUT', `${path} has a layout this version does not know`, {
+  throw new SekishoError('E_LAYOUT', `${what} has a layout this version does not know`, {
     hint: 'sekisho cleanup discards it together with all connections',
   });
 }

@@ -1,13 +1,10 @@
 import { layouts, type NatEntry } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
-import { type Connection, listConnections } from './connections.ts';
+import { type Visit, walkConnections } from './connections.ts';
 
 export type { NatEntry } from '../abi/generated.ts';
 
-/** Streams the NAT table, forward and reverse entries. Throws E_NO_MAPS, E_LAYOUT. */
-export function listNat(
-  bpffs: string,
-  family: Family,
-): AsyncGenerator<Connection<NatEntry>, void, undefined> {
-  return listConnections(bpffs, family, 'snat', layouts[family].nat_entry);
+/** Visits the NAT table, forward and reverse entries. Throws E_NO_MAPS, E_LAYOUT. */
+export function walkNat(bpffs: string, family: Family, visit: Visit<NatEntry>): Promise<void> {
+  return walkConnections(bpffs, family, 'snat', layouts[family].nat_entry, visit);
 }

@@ -9,7 +9,7 @@ import { MAP_FLAGS } from '../../agent/kernel/map-types.ts';
 import { possibleCpus } from '../../agent/kernel/system.ts';
 import { parseAddress, parsePrefix } from '../../agent/lib/ip.ts';
 import { findNodeState, readNodeState } from '../../agent/tables/clock.ts';
-import { listConntrack } from '../../agent/tables/conntrack.ts';
+import { walkConntrack } from '../../agent/tables/conntrack.ts';
 import { readCounters } from '../../agent/tables/counters.ts';
 import { deleteDevice, listDevices, readDevices, setDevice } from '../../agent/tables/devices.ts';
 import {
@@ -36,18 +36,19 @@ test('a table of connections streams decoded', { skip: skipReason }, async () =>
   }
   map.pin(join(bpffs.path, 'ipv4/ct_tcp'));
   let count = 0;
-  for await (const { tuple, entry } of listConntrack(bpffs.path, 'ipv4', 'ct_tcp')) {
+  await walkConntrack(bpffs.path, 'ipv4', 'ct_tcp', (tuple, entry) => {
     assert.equal(entry.expires, tuple.sport + 5);
     count++;
-  }
+    return undefined;
+  });
   assert.equal(count, 10_000);
 });
 
 test('missing and foreign pins have their codes', { skip: skipReason }, async () => {
   using bpffs = mountBpffs();
   mkdirSync(join(bpffs.path, 'ipv4'));
-  const walk = listConntrack(bpffs.path, 'ipv4', 'ct_any');
-  await assert.rejects(walk.next(), { code: 'E_NO_MAPS' });
+  const walk = walkConntrack(bpffs.path, 'ipv4', 'ct_any', () => undefined);
+  await assert.rejects(walk, { code: 'E_NO_MAPS' });
   assert.equal(findNodeState(bpffs.path), undefined);
   assert.throws(() => listEndpoints(bpffs.path, 'ipv4'), { code: 'E_NO_MAPS' });
   const shape = { type: 'hash', name: 'devices', keySize: 4, valueSize: 4, maxEntries: 4 } as const;

@@ -42,7 +42,7 @@ const idle = reportStatus({
 const documents: Record<string, object | undefined> = {
   'ct list': conntrackJson(FLOW, CT),
   'nat list': natJson(FLOW, NAT),
-  'nat ports': ports.uses()[0],
+  'nat ports': ports.uses().next().value ?? undefined,
   'ct count': counts.counts()[0],
   status: { ...idle, ...idle.hooks[0] },
 };

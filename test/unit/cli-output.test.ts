@@ -14,10 +14,9 @@ import { formatTable } from '../../agent/cli/text-table.ts';
 function slowSink() {
   const pieces: string[] = [];
   const stream = new Writable({
-    decodeStrings: false,
     highWaterMark: 1,
-    write(chunk: string, _encoding, done) {
-      pieces.push(chunk);
+    write(chunk: Buffer, _encoding, done) {
+      pieces.push(String(chunk));
       setImmediate(done);
     },
   });

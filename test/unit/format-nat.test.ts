@@ -111,7 +111,7 @@ describe('ports in use', () => {
   function count(now: number, items: [Tuple, NatEntry][]) {
     const counter = countPorts(() => 4, now);
     for (const [tuple, value] of items) counter.add(tuple, value);
-    return counter.uses();
+    return [...counter.uses()];
   }
   const reverse = (port: number, fields: Partial<Tuple> = {}): Tuple => ({
     ...REVERSE,
