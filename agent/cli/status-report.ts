@@ -54,7 +54,7 @@ export function reportStatus(findings: Findings): StatusReport {
   const hooks = reportHooks(findings);
   const missing = hooks
     .filter(({ attached }) => !attached)
-    .map((hook) => `${hook.hook} (${hook.family}) is missing on ${nameOf(hook)}`);
+    .map((hook) => `${hook.hook} of ${hook.family} is not attached to ${nameOf(hook)}`);
   const problems = daemon ? [...daemon.problems] : ['the agent is not running'];
   for (const problem of missing) if (!problems.includes(problem)) problems.push(problem);
   return {
@@ -100,7 +100,7 @@ function reportHooks({ attachments, devices, endpoints, names }: Findings): Repo
     }
   }
   for (const { ifindex, hook, family, attached, attach } of attachments) {
-    put({ ifindex, hook, family, attached, attach });
+    put({ ifindex, hook, family, attached, attach: attached ? attach : null });
   }
   return [...hooks.values()].sort((a, b) => a.ifindex - b.ifindex);
 }

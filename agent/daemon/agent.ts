@@ -104,7 +104,7 @@ async function start(surroundings: Surroundings, stack: AsyncDisposableStack): P
   logger.info({ attach }, 'datapath attached');
   stack.use(watchNetwork(() => node.changed(), logger));
 
-  const metrics = registerMetrics(registry, metricSources(settings, version, datapath));
+  const metrics = registerMetrics(registry, metricSources(settings, version, datapath, node));
   const collector = collect(config, datapath, reapers, metrics, logger);
   stack.defer(() => collector.stop());
   const describe = () => serving(node);
@@ -186,7 +186,12 @@ function serving(node: NodeKeeper): string {
   return `serving ${endpoints.length} endpoints on ${devices.join(', ') || 'no device'}`;
 }
 
-function metricSources(settings: Settings, version: string, datapath: Datapath): MetricsSources {
+function metricSources(
+  settings: Settings,
+  version: string,
+  datapath: Datapath,
+  node: NodeKeeper,
+): MetricsSources {
   return {
     version,
     settings() {
@@ -195,6 +200,7 @@ function metricSources(settings: Settings, version: string, datapath: Datapath):
       return { node: node.name, ports: max - min + 1, interval: collectInterval(gc) };
     },
     counters: (family) => readCounters(datapath.map(family, 'counters')),
+    reattached: () => node.reattached(),
     capacity: (family, table) => datapath.map(family, table).maxEntries,
   };
 }

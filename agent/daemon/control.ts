@@ -1,4 +1,3 @@
-import { listAttachments } from '../engine/attach.ts';
 import type { Collector, CollectorStatus } from '../engine/collector.ts';
 import type { Datapath } from '../engine/datapath.ts';
 import type { Capabilities } from '../kernel/capabilities.ts';
@@ -31,7 +30,7 @@ export function createControl(parts: ControlParts): AgentControl {
   }
 
   function health() {
-    const hooks = hookStatus(settings.config.state.bpffs, node);
+    const hooks = hookStatus(node);
     const problems = [
       node.problem(),
       ...hooks.filter((hook) => !hook.attached).map(describeDetached),
@@ -55,7 +54,7 @@ export function createControl(parts: ControlParts): AgentControl {
         warnings: warnings(),
         devices: node.devices().map(({ name }) => name),
         endpoints: { ready, total: endpoints.length },
-        hooks: hookStatus(settings.config.state.bpffs, node),
+        hooks: hookStatus(node),
         maps: mapStatus(datapath, gc),
         gc,
         capabilities,
@@ -68,13 +67,13 @@ export function createControl(parts: ControlParts): AgentControl {
   };
 }
 
-function hookStatus(bpffs: string, node: NodeKeeper): HookStatus[] {
+function hookStatus(node: NodeKeeper): HookStatus[] {
   const names = new Map<number, string>();
   for (const { ifindex, name } of node.devices()) names.set(ifindex, name);
   for (const { ifindex, interface: name } of node.endpoints()) names.set(ifindex, name);
-  return listAttachments(bpffs).map((link) => ({
-    ...link,
-    interface: names.get(link.ifindex) ?? `${link.ifindex}`,
+  return node.hooks().map((hook) => ({
+    ...hook,
+    interface: names.get(hook.ifindex) ?? `${hook.ifindex}`,
   }));
 }
 

@@ -1,24 +1,35 @@
 import type { Config } from '../config/schema.ts';
-import { listAttachments, type Programs } from '../engine/attach.ts';
+import { type Attachment, type Hook, listAttachments, type Programs } from '../engine/attach.ts';
+import { readSlot, type Slot } from '../engine/attachment.ts';
+import { lostSlots, plannedSlots } from '../engine/hook-watch.ts';
 import { readNetwork } from '../engine/ip-tool.ts';
 import type { Logger } from '../engine/logger.ts';
 import {
-  findInterface,
   hasAddress,
   type Interface,
   type NetworkState,
   requireInterface,
   selectDevices,
 } from '../engine/network.ts';
-import { makePlan, type Plan, unfit } from '../engine/plan.ts';
+import { makePlan, type Plan, standsFor, unfit } from '../engine/plan.ts';
 import { type ReconcileContext, reconcile } from '../engine/reconcile.ts';
 import { createSerial } from '../engine/serial.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { parseAddress } from '../lib/ip.ts';
+import { HOOKS } from '../tables/names.ts';
 import type { EndpointView } from './api.ts';
 import type { EndpointRequest, EndpointStore, StoredEndpoint } from './endpoint-store.ts';
 
 const RETRY_MS = 5000;
+const CHECK_MS = 2000;
+
+/** What was made of the network last. */
+interface Applied {
+  plan: Plan;
+  programs: Programs;
+  /** As configured. */
+  devices: readonly string[];
+}
 
 export interface NodeOptions {
   config: Config;
@@ -35,6 +46,10 @@ export interface NodeKeeper extends AsyncDisposable {
   changed(): void;
   endpoints(): EndpointView[];
   devices(): Interface[];
+  /** The hooks that there should be. */
+  hooks(): Attachment[];
+  /** How often a hook had to be attached again because someone had detached it. */
+  reattached(): Readonly<Record<Hook, number>>;
   addEndpoint(request: EndpointRequest): Promise<{ endpoint: EndpointView; created: boolean }>;
   deleteEndpoint(name: string): Promise<EndpointView>;
   /**
@@ -52,18 +67,29 @@ export interface NodeKeeper extends AsyncDisposable {
 export function createNode({ store, logger, ...options }: NodeOptions): NodeKeeper {
   const serial = createSerial();
   let { config, context } = options;
-  let plan: Plan | undefined;
+  const reattached = Object.fromEntries(HOOKS.map((hook) => [hook, 0])) as Record<Hook, number>;
+  let applied: Applied | undefined;
   let network: NetworkState | undefined;
   let failure: string | undefined;
   let retry: NodeJS.Timeout | undefined;
   let closed = false;
 
   async function apply(state: NetworkState): Promise<void> {
-    const next = planFor(config, store, context.bpffs, state);
-    await reconcile(next, context);
-    logNew(next, plan, logger);
-    plan = next;
+    const { bpffs, programs } = context;
+    const plan = planFor(config, store, bpffs, state, applied);
+    const lost = applied ? lostSlots(bpffs, applied.plan, applied.programs) : [];
+    await reconcile(plan, context);
+    for (const slot of lost) tellLost(slot);
+    logNew(plan, applied?.plan, logger);
+    applied = { plan, programs, devices: config.node.devices };
     network = state;
+  }
+
+  /** A slot whose interface went with it is not attached now either. */
+  function tellLost({ ifindex, hook, family }: Slot): void {
+    if (!readSlot(context.bpffs, { ifindex, hook, family })?.attached) return;
+    reattached[hook]++;
+    logger.warn({ ifindex, hook, family }, 'someone detached a hook; it is attached again');
   }
 
   async function refresh(): Promise<void> {
@@ -77,17 +103,24 @@ export function createNode({ store, logger, ...options }: NodeOptions): NodeKeep
   }
 
   function changed(): void {
-    if (closed) return;
-    serial(refresh).catch((error: unknown) => {
-      logger.error({ err: error }, 'the network changed and could not be followed');
-      clearTimeout(retry);
-      if (!closed) retry = setTimeout(changed, RETRY_MS);
-    });
+    if (!closed) serial(refresh).catch(tryAgain);
   }
+
+  function tryAgain(error: unknown): void {
+    logger.error({ err: error }, 'the network changed and could not be followed');
+    clearTimeout(retry);
+    if (!closed) retry = setTimeout(changed, RETRY_MS);
+  }
+
+  async function check(): Promise<void> {
+    if (!applied || failure !== undefined) return;
+    if (lostSlots(context.bpffs, applied.plan, applied.programs).length > 0) await refresh();
+  }
+  const watch = setInterval(() => serial(check).catch(tryAgain), CHECK_MS);
 
   async function add(request: EndpointRequest) {
     const state = await readNetwork();
-    checkRequest(request, state, plan?.devices ?? []);
+    checkRequest(request, state, applied?.plan.devices ?? []);
     const there = store.get(request.name);
     const endpoint = store.add(request);
     try {
@@ -97,14 +130,14 @@ export function createNode({ store, logger, ...options }: NodeOptions): NodeKeep
       changed();
       throw error;
     }
-    return { endpoint: view(endpoint, state), created: there === undefined };
+    return { endpoint: view(endpoint, state, applied), created: there === undefined };
   }
 
   async function remove(name: string) {
     const endpoint = store.remove(name);
     const state = await readNetwork();
     await apply(state);
-    return view(endpoint, state);
+    return view(endpoint, state, applied);
   }
 
   async function reconfigure(next: Config, programs = context.programs) {
@@ -125,27 +158,36 @@ export function createNode({ store, logger, ...options }: NodeOptions): NodeKeep
   return {
     refresh: () => serial(refresh),
     changed,
-    endpoints: () => store.list().map((endpoint) => view(endpoint, network)),
-    devices: () => plan?.devices ?? [],
+    endpoints: () => store.list().map((endpoint) => view(endpoint, network, applied)),
+    devices: () => applied?.plan.devices ?? [],
+    hooks: () => hooksOf(context, applied?.plan),
+    reattached: () => reattached,
     addEndpoint: (request) => serial(() => add(request)),
     deleteEndpoint: (name) => serial(() => remove(name)),
     reconfigure: (next, programs) => serial(() => reconfigure(next, programs)),
     problem: () => failure,
-    warnings: () => plan?.problems ?? [],
+    warnings: () => applied?.plan.problems ?? [],
     async [Symbol.asyncDispose]() {
       closed = true;
       clearTimeout(retry);
+      clearInterval(watch);
       await serial(() => {});
     },
   };
 }
 
-function planFor(config: Config, store: EndpointStore, bpffs: string, network: NetworkState): Plan {
-  const { node, masquerade, cluster } = config;
+function planFor(
+  { node, masquerade, cluster }: Config,
+  store: EndpointStore,
+  bpffs: string,
+  network: NetworkState,
+  before: Applied | undefined,
+): Plan {
   return makePlan({
     network,
-    devices: currentDevices(network, node.devices, bpffs),
+    devices: currentDevices(network, node.devices, bpffs, before),
     wanted: node.devices,
+    ...(before && { known: before.plan.names }),
     endpoints: store.list(),
     prefixes: { exclude: masquerade.exclude, podCIDRs: node.podCIDRs, nodes: cluster.nodes },
     egress: masquerade.addresses,
@@ -155,25 +197,29 @@ function planFor(config: Config, store: EndpointStore, bpffs: string, network: N
 
 /**
  * Configured devices that are there. Without any configured, those of the default routes, and
- * those attached already: a default route that is away for a moment must not let packets out
- * untranslated.
+ * those that have the hooks already: a default route that is away for a moment must not let
+ * packets out untranslated. Nor must a name: while the configuration is the same, what was a
+ * device is one.
  */
 function currentDevices(
   network: NetworkState,
   configured: readonly string[],
   bpffs: string,
+  before: Applied | undefined,
 ): Interface[] {
-  if (configured.length > 0) {
-    const present = configured.filter((name) => findInterface(network, name));
-    return selectDevices({ ...network, defaultDevices: present }, []);
+  const kept =
+    before?.devices.join() === configured.join()
+      ? before.plan.devices.map(({ ifindex }) => ifindex)
+      : [];
+  const named = configured.map((name) => standsFor(network, before?.plan.names, name)?.ifindex);
+  const chosen = new Set([...named, ...kept]);
+  if (configured.length === 0) {
+    for (const { ifindex } of selectDevices(network, [])) chosen.add(ifindex);
+    for (const { ifindex, hook } of listAttachments(bpffs)) {
+      if (hook === 'to_netdev') chosen.add(ifindex);
+    }
   }
-  const attached = new Set(
-    listAttachments(bpffs)
-      .filter((link) => link.attached && link.hook === 'to_netdev')
-      .map((link) => link.ifindex),
-  );
-  const chosen = new Set(selectDevices(network, []).map((link) => link.ifindex));
-  return network.interfaces.filter(({ ifindex }) => chosen.has(ifindex) || attached.has(ifindex));
+  return network.interfaces.filter(({ ifindex, loopback }) => chosen.has(ifindex) && !loopback);
 }
 
 function checkRequest(
@@ -194,9 +240,20 @@ function checkRequest(
   });
 }
 
-function view(endpoint: StoredEndpoint, network: NetworkState | undefined): EndpointView {
-  const link = network && findInterface(network, endpoint.interface);
+function view(
+  endpoint: StoredEndpoint,
+  network: NetworkState | undefined,
+  applied: Applied | undefined,
+): EndpointView {
+  const link = network && standsFor(network, applied?.plan.names, endpoint.interface);
   return { ...endpoint, ifindex: link?.ifindex ?? 0, state: link ? 'ready' : 'no_interface' };
+}
+
+/** Of every slot of the plan, also where nothing is left. */
+function hooksOf({ bpffs, attach }: ReconcileContext, plan: Plan | undefined): Attachment[] {
+  const missing = { attach, programId: 0, attached: false };
+  const slots = plan ? plannedSlots(plan) : [];
+  return slots.map((slot) => readSlot(bpffs, slot) ?? { ...slot, ...missing });
 }
 
 function logNew(next: Plan, before: Plan | undefined, logger: Logger): void {

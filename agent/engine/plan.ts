@@ -49,7 +49,9 @@ export interface Plan {
   devices: Interface[];
   endpoints: PlacedEndpoint[];
   rows: Record<Family, FamilyRows>;
-  /** Why some of what was asked for is left out, one sentence each. */
+  /** Which interface stands for a name that was asked for, by ifindex. */
+  names: Map<string, number>;
+  /** Why some of what was asked for is left out, or not as asked for, one sentence each. */
   problems: string[];
 }
 
@@ -58,6 +60,8 @@ export interface PlanInput {
   devices: Interface[];
   /** Names of the devices that the configuration asks for; empty: it leaves the choice open. */
   wanted: readonly string[];
+  /** `names` of the plan before. */
+  known?: ReadonlyMap<string, number>;
   endpoints: readonly EndpointSpec[];
   prefixes: PrefixSources;
   /** Egress addresses, as text. */
@@ -71,7 +75,7 @@ export interface PlanInput {
  */
 export function makePlan(input: PlanInput): Plan {
   const { network, devices } = input;
-  const problems = missingDevices(input);
+  const problems = deviceProblems(input);
   const endpoints = placeEndpoints(input, problems);
   const rowsOf = (family: Family): FamilyRows => ({
     devices: devices.map((link) => deviceRow(input, link, family)),
@@ -84,24 +88,55 @@ export function makePlan(input: PlanInput): Plan {
       rows.devices.some(({ ifindex, flags }) => ifindex === link.ifindex && flags !== 0);
     if (!has(ipv4) && !has(ipv6)) problems.push(`device ${link.name} has no usable address`);
   }
-  return { devices, endpoints, rows: { ipv4, ipv6 }, problems };
+  return { devices, endpoints, rows: { ipv4, ipv6 }, names: namesOf(input), problems };
 }
 
-function missingDevices({ network, devices, wanted }: PlanInput): string[] {
-  const missing = wanted
-    .filter((name) => !findInterface(network, name))
-    .map((name) => `device ${name} is not there`);
-  if (devices.length > 0) return missing;
-  return [...missing, 'without a north-south device nothing is masqueraded'];
+/**
+ * The interface that has the name, or the one that had it when it was last looked for: a renamed
+ * interface keeps what it is to us.
+ */
+export function standsFor(
+  network: NetworkState,
+  known: ReadonlyMap<string, number> | undefined,
+  name: string,
+): Interface | undefined {
+  const before = known?.get(name);
+  return (
+    findInterface(network, name) ?? network.interfaces.find(({ ifindex }) => ifindex === before)
+  );
+}
+
+function namesOf({ network, known, wanted, endpoints }: PlanInput): Map<string, number> {
+  const names = [...wanted, ...endpoints.map((spec) => spec.interface)];
+  const found = names.map((name) => [name, standsFor(network, known, name)?.ifindex] as const);
+  return new Map(found.filter((pair): pair is [string, number] => pair[1] !== undefined));
+}
+
+function deviceProblems({ network, known, devices, wanted }: PlanInput): string[] {
+  const problems = wanted.flatMap((name) => {
+    const link = standsFor(network, known, name);
+    if (!link) return [`device ${name} is not there`];
+    return isCalled(link, name) ? [] : [`device ${name} is called ${link.name} now`];
+  });
+  if (devices.length > 0) return problems;
+  return [...problems, 'without a north-south device nothing is masqueraded'];
+}
+
+function isCalled({ name, altNames }: Interface, wanted: string): boolean {
+  return name === wanted || altNames.includes(wanted);
 }
 
 function placeEndpoints(input: PlanInput, problems: string[]): PlacedEndpoint[] {
   return input.endpoints.flatMap((spec) => {
-    const link = findInterface(input.network, spec.interface);
+    const link = standsFor(input.network, input.known, spec.interface);
     const reason = link ? unfit(link, input.devices) : 'is not there';
-    if (link && !reason) return [{ spec, link }];
-    problems.push(`endpoint ${spec.name}: interface ${spec.interface} ${reason}`);
-    return [];
+    const about = `endpoint ${spec.name}: interface ${spec.interface}`;
+    if (!link || reason) {
+      problems.push(`${about} ${reason}`);
+      return [];
+    }
+    if (!isCalled(link, spec.interface)) problems.push(`${about} is called ${link.name} now`);
+    return [{ spec, link }];
   });
 }
 

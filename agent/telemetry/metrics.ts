@@ -2,6 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, type Registry } from 'prom-clien
 import type { PassResult } from '../engine/collector.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import type { Counters } from '../tables/counters.ts';
+import type { Hook } from '../tables/names.ts';
 import { attemptsHistogram } from './attempts.ts';
 
 const PREFIX = 'sekisho_';
@@ -22,6 +23,8 @@ export interface MetricsSettings {
 export interface MetricsSources {
   version: string;
   settings(): MetricsSettings;
+  /** How often each hook had to be attached again. */
+  reattached(): Readonly<Record<Hook, number>>;
   /** Counters of a family's datapath, read at every scrape. */
   counters(family: Family): Counters;
   /** Entries a connection table can hold. */
@@ -100,7 +103,7 @@ function metricMaker(registry: Registry) {
   };
 }
 
-function addAgentMetrics(make: Maker, { version, settings }: MetricsSources): void {
+function addAgentMetrics(make: Maker, { version, settings, reattached }: MetricsSources): void {
   make.reading(
     'agent_info',
     'Always 1; what runs here is in the labels.',
@@ -109,6 +112,14 @@ function addAgentMetrics(make: Maker, { version, settings }: MetricsSources): vo
   );
   make.reading('conntrack_gc_interval_seconds', 'Seconds between collection passes.', [], (gauge) =>
     gauge.set(settings().interval),
+  );
+  make.mirror(
+    'hook_reattached_total',
+    'Hooks that someone detached and that were attached again.',
+    ['hook'],
+    (set) => {
+      for (const [hook, count] of Object.entries(reattached())) set({ hook }, count);
+    },
   );
 }
 

@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { HOOK_DIRECTIONS, listAttachments } from '../../agent/engine/attach.ts';
-import { openPinnedLink } from '../../agent/kernel/link.ts';
+import { listAttachments } from '../../agent/engine/attach.ts';
 import { createMap, openPinnedMap } from '../../agent/kernel/map.ts';
 import { formatAddress } from '../../agent/lib/ip.ts';
 import { datapathNow, readNodeState } from '../../agent/tables/clock.ts';
@@ -90,26 +89,6 @@ test('a layout of another version is refused, and nothing is changed', async () 
   assert.match(stderr, /^sekisho: .*ipv6\/devices is of another version.*sekisho cleanup.*\n$/);
   assert.deepEqual(attachedPrograms(bpffs), programs);
   assert.equal(mapId(path), foreign.id);
-});
-
-test('a hook that someone detached is a problem, and attached again by the next start', async () => {
-  await using scene = await managedScene({ settings: SMALL });
-  const { bpffs } = nth(scene.topo.nodes);
-  const { body } = await call(scene, 'GET', '/v1/status');
-  const { ifindex } = body.hooks.find(({ hook }: { hook: string }) => hook === 'to_netdev');
-  const path = join(bpffs, 'links', `${ifindex}_to_netdev_ipv4`);
-  {
-    using link = openPinnedLink(path);
-    link?.detach();
-  }
-  const health = await call(scene, 'GET', '/v1/healthz');
-  assert.equal(health.status, 503);
-  assert.deepEqual(health.body.problems, ['to_netdev of ipv4 is not attached to eth0']);
-  await scene.agent.stop();
-  await startAgent(scene.topo, SMALL);
-  using link = openPinnedLink(path);
-  assert.equal(link?.ifindex, ifindex);
-  assert.equal(link?.direction, HOOK_DIRECTIONS.to_netdev);
 });
 
 test('devices follow addresses and default routes', async (t) => {

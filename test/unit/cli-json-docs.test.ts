@@ -64,11 +64,11 @@ describe('the status report', () => {
   it('misses the hooks that a device should have', () => {
     assert.equal(idle.healthy, false);
     assert.deepEqual(idle.problems.toSorted(), [
-      'from_netdev (ipv4) is missing on eth0',
-      'from_netdev (ipv6) is missing on eth0',
+      'from_netdev of ipv4 is not attached to eth0',
+      'from_netdev of ipv6 is not attached to eth0',
       'the agent is not running',
-      'to_netdev (ipv4) is missing on eth0',
-      'to_netdev (ipv6) is missing on eth0',
+      'to_netdev of ipv4 is not attached to eth0',
+      'to_netdev of ipv6 is not attached to eth0',
     ]);
   });
 });
