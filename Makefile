@@ -17,6 +17,7 @@ BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Ibpf -isystem /usr/inclu
 BPF_OBJECTS := $(foreach f,$(FAMILIES),build/bpf/$(f).bpf.o build/bpf/$(f)-reap.bpf.o)
 ABI_OBJECTS := $(foreach f,$(FAMILIES),build/bpf/$(f)-abi.bpf.o)
 SOURCES := agent scripts test
+BENCH_SOURCES := $(wildcard test/bench/bpf/*.[ch] test/bench/tools/*.[ch])
 
 ##@ Start here
 
@@ -73,7 +74,7 @@ static: lint types headers abi-current
 
 lint: | node_modules
 	$(Q)node_modules/.bin/biome check $(SOURCES)
-	$(Q)$(CLANG_FORMAT) --dry-run -Werror bpf/*.c $(BPF_HEADERS) test/bench/*.c
+	$(Q)$(CLANG_FORMAT) --dry-run -Werror bpf/*.c $(BPF_HEADERS) $(BENCH_SOURCES)
 
 types: | node_modules
 	$(Q)node_modules/.bin/tsc --noEmit -p tsconfig.json
@@ -99,18 +100,31 @@ test-e2e: build | node_modules ## real sockets in network namespaces, as root
 
 ##@ Measuring
 
-bench: build build/bpf/bench-wrapper.bpf.o | node_modules ## ns per packet of each hook, as root
-	$(Q)unshare --net --mount --propagation private $(NODE) test/bench/packet-cost.ts
+BENCH_OBJECTS := $(addprefix build/bpf/bench-,$(addsuffix .bpf.o,wrapper redirect \
+  $(addsuffix -calls,$(FAMILIES))))
+BENCH_TOOLS := $(patsubst test/bench/tools/%.c,build/bench/%,$(wildcard test/bench/tools/*.c))
 
-build/bpf/bench-wrapper.bpf.o: test/bench/wrapper.bpf.c | build/bpf
+bench: build $(BENCH_OBJECTS) $(BENCH_TOOLS) | node_modules ## against the kernel's own NAT, as root; BENCH=udp,crr picks parts
+	$(Q)CLANG=$(CLANG) $(NODE) test/bench/main.ts
+
+build/bpf/bench-%-calls.bpf.o: bpf/datapath.bpf.c test/bench/bpf/count-calls.h $(BPF_HEADERS) | build/bpf
+	@echo "  BPF   $@"
+	$(Q)$(CLANG) $(BPF_FLAGS) -include test/bench/bpf/count-calls.h -include bpf/family/$*.h -c $< -o $@
+
+build/bpf/bench-%.bpf.o: test/bench/bpf/%.bpf.c | build/bpf
 	@echo "  BPF   $@"
 	$(Q)$(CLANG) $(BPF_FLAGS) -c $< -o $@
+
+build/bench/%: test/bench/tools/%.c test/bench/tools/load.h
+	@echo "  CC    $@"
+	$(Q)mkdir -p $(dir $@)
+	$(Q)$(CLANG) -O2 -Wall -Werror $< -o $@
 
 ##@ Other
 
 fmt: | node_modules ## format everything
 	$(Q)node_modules/.bin/biome check --write $(SOURCES)
-	$(Q)$(CLANG_FORMAT) -i bpf/*.c $(BPF_HEADERS)
+	$(Q)$(CLANG_FORMAT) -i bpf/*.c $(BPF_HEADERS) $(BENCH_SOURCES)
 
 doctor: ## what this machine has and lacks
 	$(Q)bin/sekisho doctor

@@ -81,6 +81,10 @@ export interface RunResult {
 
 export interface Rig extends AsyncDisposable {
   family: Family;
+  /** Where its maps are pinned. */
+  bpffs: string;
+  /** What its programs were loaded with. */
+  settings: LoadSettings;
   ifindex: { a: number; b: number; eth0: number };
   programIds: Record<Hook, number>;
   run(hook: Hook, packet: Uint8Array, options?: RunOptions): RunResult;
@@ -182,7 +186,7 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
   const logger = { debug: quiet, info: quiet, warn: quiet, error: quiet };
   const sizes = { ct_tcp: tableSize, ct_any: tableSize, snat: tableSize };
   const prepared = stack.use(prepareDatapath({ bpffs, sizes, logger }));
-  const loaded = await prepared.load({
+  const loadSettings: LoadSettings = {
     secret: SECRET,
     hz: HZ,
     timeouts: TIMEOUTS,
@@ -193,8 +197,8 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
     fibSkipNeigh: false,
     csumIpv6: false,
     ...load,
-  });
-  const datapath = stack.use(loaded);
+  };
+  const datapath = stack.use(await prepared.load(loadSettings));
   const shape = layouts[family];
   const node = stack.use(
     createMap({
@@ -285,6 +289,8 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
 
   const rig: Rig = {
     family,
+    bpffs,
+    settings: loadSettings,
     ifindex,
     programIds: {
       from_endpoint: datapath.programs[family].from_endpoint.id,

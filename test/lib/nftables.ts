@@ -2,16 +2,25 @@ import { spawnSync } from 'node:child_process';
 import { run } from './command.ts';
 import type { Topology } from './topology.ts';
 
-/** The kernel's own masquerade on the first node: what Sekisho is checked and measured against. */
-export async function masqueradeWithNftables(topo: Topology): Promise<void> {
+/**
+ * The kernel's own masquerade on the first node: what Sekisho is checked and measured against.
+ * With `ports` (inclusive) TCP and UDP leave with these and nothing else is translated.
+ */
+export async function masqueradeWithNftables(
+  topo: Topology,
+  ports?: readonly [number, number],
+): Promise<void> {
   const [node] = topo.nodes;
   if (!node) throw new RangeError('no node');
+  const action = ports
+    ? `meta l4proto { tcp, udp } masquerade to :${ports[0]}-${ports[1]}`
+    : 'masquerade';
   const rules = `
     table inet cross_check {
       chain postrouting {
         type nat hook postrouting priority srcnat;
-        oifname eth0 ip saddr ${node.podCIDRs.ipv4} masquerade
-        oifname eth0 ip6 saddr ${node.podCIDRs.ipv6} masquerade
+        oifname eth0 ip saddr ${node.podCIDRs.ipv4} ${action}
+        oifname eth0 ip6 saddr ${node.podCIDRs.ipv6} ${action}
       }
     }`;
   const enter = ['nsenter', `--net=/run/netns/${topo.node.name}`];

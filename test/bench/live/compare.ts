@@ -1,0 +1,57 @@
+import { alternating, pairedRatios, ROUNDS, type Summary, summarise } from '../statistics.ts';
+import type { Load, Sample } from './loads.ts';
+import { openVariants, VARIANTS, type VariantName } from './variants.ts';
+
+const WARMUP_MS = 200;
+const RUN_MS = 1000;
+
+/** The ratios that are worth a column: whose value over whose. */
+export const PAIRS = [
+  ['sekisho', 'nftables'],
+  ['sekisho', 'redirect'],
+  ['nftables', 'plain'],
+  ['redirect', 'nftables'],
+] as const satisfies [VariantName, VariantName][];
+
+export interface Ratio {
+  pair: string;
+  /** Of what was done in a second. */
+  time: Summary;
+  /** Of what was done in a second of CPU time. */
+  cpu: Summary;
+}
+
+/** One load on every variant, alternating. */
+export interface Comparison {
+  key: string;
+  title: string;
+  unit: string;
+  scale: number;
+  summaries: Record<VariantName, Summary>;
+  ratios: Ratio[];
+  samples: Record<VariantName, Sample[]>;
+}
+
+/** Runs a load on new topologies, after a short run on each that does not count. */
+export async function compare(load: Load): Promise<Comparison> {
+  const { key, title, unit, scale, maps } = load;
+  await using variants = await openVariants(VARIANTS, maps ? { sekisho: { maps } } : {});
+  const samples = byVariant((): Sample[] => []);
+  for (const variant of variants.all) await load.run(variant, WARMUP_MS);
+  for (const variant of alternating(variants.all, ROUNDS)) {
+    samples[variant.name].push(await load.run(variant, RUN_MS));
+  }
+  const values = (name: VariantName) => samples[name].map(({ value }) => value);
+  const perCpu = (name: VariantName) => samples[name].map(({ perCpuSecond }) => perCpuSecond);
+  const ratios = PAIRS.map(([over, under]) => ({
+    pair: `${over}/${under}`,
+    time: summarise(pairedRatios(values(over), values(under))),
+    cpu: summarise(pairedRatios(perCpu(over), perCpu(under))),
+  }));
+  const summaries = byVariant((name) => summarise(values(name)));
+  return { key, title, unit, scale, summaries, ratios, samples };
+}
+
+function byVariant<T>(make: (name: VariantName) => T): Record<VariantName, T> {
+  return Object.fromEntries(VARIANTS.map((name) => [name, make(name)])) as Record<VariantName, T>;
+}

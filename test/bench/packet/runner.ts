@@ -1,0 +1,115 @@
+import { join } from 'node:path';
+import { openObject } from '../../../agent/kernel/object.ts';
+import type { BpfProgram } from '../../../agent/kernel/program.ts';
+import type { Rig } from '../../datapath/rig.ts';
+import { buildPacket, type Packet } from '../../lib/packet.ts';
+
+export type Hook = 'from_endpoint' | 'to_netdev' | 'from_netdev';
+export const HOOKS: readonly Hook[] = ['from_endpoint', 'to_netdev', 'from_netdev'];
+
+const WRAPPER = join(
+  ...[import.meta.dirname, '..', '..', '..'],
+  ...['build', 'bpf', 'bench-wrapper.bpf.o'],
+);
+/** `struct order` of wrapper.bpf.c. */
+const FRAME_MAX = 96;
+const ORDER = { length: 96, flows: 100, port: 104, peer: 108, cb: 112, next: 132, size: 136 };
+/** `struct __sk_buff`. */
+const SKB = { size: 192, ingressIfindex: 36, ifindex: 40 };
+/** Of a datagram: 104 bytes of IP with TCP. */
+const PAYLOAD = 64;
+const [TC_ACT_SHOT, TC_ACT_REDIRECT] = [2, 7];
+
+export interface Run {
+  packet: Packet;
+  /** Flows that take turns. */
+  flows: number;
+  repeat: number;
+  /** The flow to begin with; 0 when left out. */
+  from?: number;
+  /** What from_endpoint left in skb->cb. */
+  handoff?: readonly number[];
+  /** The packet is to be refused, not forwarded. */
+  refused?: boolean;
+}
+
+/** Repeats a hook on packets that are new each time. */
+export interface Runner {
+  /** Mean ns of one run, the wrapper's part included. Fails when the last packet was not handled. */
+  run(hook: Hook, run: Run): number;
+  /** The wrapper's part alone. */
+  floor(run: Run): number;
+}
+
+/** `programs` are the hooks' own, or others built from them. */
+export function openRunner(
+  rig: Rig,
+  programs: Record<Hook, BpfProgram>,
+  stack: DisposableStack,
+): Runner {
+  const object = stack.use(openObject(WRAPPER));
+  object.load();
+  const [wrapper, nothing] = [object.program('wrapper'), object.program('nothing')];
+  const [orders, target] = [object.map('orders'), object.map('target')];
+  for (const owned of [wrapper, nothing, orders, target]) stack.use(owned);
+  const zero = new Uint8Array(4);
+
+  function repeat(program: BpfProgram, hook: Hook, run: Run) {
+    const frame = buildPacket({ ...run.packet, payload: new Uint8Array(PAYLOAD) });
+    orders.update(zero, encodeOrder(frame, hook, run));
+    target.delete(zero);
+    target.updateFd(zero, program);
+    const ctx = new Uint8Array(SKB.size);
+    const view = new DataView(ctx.buffer);
+    view.setUint32(SKB.ifindex, hook === 'from_endpoint' ? rig.ifindex.a : rig.ifindex.eth0, true);
+    const ingress = hook === 'from_netdev' ? rig.ifindex.eth0 : rig.ifindex.a;
+    view.setUint32(SKB.ingressIfindex, ingress, true);
+    return { frame, ...wrapper.testRun({ data: frame, ctx, repeat: run.repeat }) };
+  }
+
+  return {
+    run(hook, run) {
+      const { retval, frame, data, durationNs } = repeat(programs[hook], hook, run);
+      assertHandled(hook, run, retval, frame, data);
+      return durationNs;
+    },
+    floor: (run) => repeat(nothing, 'from_endpoint', run).durationNs,
+  };
+}
+
+/** Flows differ by the pod's port and by the last bytes of the world's address. */
+function encodeOrder(frame: Uint8Array, hook: Hook, run: Run): Uint8Array {
+  const order = new Uint8Array(ORDER.size);
+  const view = new DataView(order.buffer);
+  const v6 = isIpv6(frame);
+  const outgoing = hook !== 'from_netdev';
+  const header = v6 ? 40 : 20;
+  const peer = outgoing ? (v6 ? 52 : 32) : v6 ? 36 : 28;
+  const length = Math.min(frame.length, 14 + header + 20, FRAME_MAX);
+  order.set(frame.subarray(0, length));
+  view.setUint32(ORDER.length, length, true);
+  view.setUint32(ORDER.flows, run.flows, true);
+  view.setUint32(ORDER.port, 14 + header + (outgoing ? 0 : 2), true);
+  view.setUint32(ORDER.peer, peer, true);
+  view.setUint32(ORDER.next, run.from ?? 0, true);
+  const handoff = hook === 'to_netdev' ? (run.handoff ?? []) : [];
+  for (const [i, word] of handoff.entries()) view.setUint32(ORDER.cb + 4 * i, word, true);
+  return order;
+}
+
+/** Forwarded, translated, delivered or refused, as it should be: else it is not the path. */
+function assertHandled(
+  hook: Hook,
+  run: Run,
+  retval: number,
+  before: Uint8Array,
+  after: Uint8Array,
+): void {
+  const source = isIpv6(before) ? [22, 38] : [26, 30];
+  const translated = Buffer.compare(before.subarray(...source), after.subarray(...source)) !== 0;
+  const handled = hook === 'to_netdev' ? translated : retval === TC_ACT_REDIRECT;
+  if (run.refused && hook === 'to_netdev' ? retval === TC_ACT_SHOT : handled) return;
+  throw new Error(`${hook} returned ${retval}, and did not do what is to be measured`);
+}
+
+const isIpv6 = (frame: Uint8Array) => frame[12] === 0x86;

@@ -1,0 +1,91 @@
+import { formatTable } from '../../agent/cli/text-table.ts';
+import type { Verdict } from './goals.ts';
+import { type Comparison, PAIRS } from './live/compare.ts';
+import type { Refusal } from './live/refused.ts';
+import { VARIANTS } from './live/variants.ts';
+import type { Machine } from './machine.ts';
+import type { PacketRow } from './packet/table.ts';
+import { ratioText, withQuartiles, withRange } from './text.ts';
+
+export function machineLines(machine: Machine): string[] {
+  const { cpu, cores, memoryBytes, kernel, load1, versions } = machine;
+  const gib = Math.round(memoryBytes / 2 ** 30);
+  return [
+    `${cpu}, ${cores} cores, ${gib} GiB, Linux ${kernel}, ${versions.nft}`,
+    ...(load1 > 0.5 ? [`load was ${load1.toFixed(1)} before: others disturb these figures`] : []),
+  ];
+}
+
+export function comparisonLines(comparisons: readonly Comparison[]): string[] {
+  const values = comparisons.map(({ title, unit, scale, summaries }) => [
+    `${title}, ${unit}`,
+    ...VARIANTS.map((name) => withQuartiles(summaries[name], scale)),
+  ]);
+  const pairs = PAIRS.map((pair) => pair.join('/'));
+  const ratios = comparisons.flatMap(({ title, ratios }) => [
+    [title, ...ratios.map(({ time }) => ratioText(time))],
+    ['  by CPU time', ...ratios.map(({ cpu }) => ratioText(cpu))],
+  ]);
+  return [
+    ...section('Live: median (quartiles)', ['', ...VARIANTS], values),
+    ...section('In pairs: median (quartiles; range)', ['', ...pairs], ratios),
+  ];
+}
+
+export function refusalLines(refusal: Refusal): string[] {
+  const { refusedPerSecond, alone, beside, kept, refusedRatio } = refusal;
+  const names = ['nftables', 'sekisho'] as const;
+  const row = (title: string, of: (name: (typeof names)[number]) => string) => [
+    title,
+    ...names.map(of),
+  ];
+  return section(
+    `Refused: ${refusal.ports} ports, all in use`,
+    ['', ...names, 'sekisho/nftables'],
+    [
+      [
+        ...row('refused packets, kpps', (name) => withQuartiles(refusedPerSecond[name], 1e3)),
+        ratioText(refusedRatio),
+      ],
+      [...row('another flow, exchanges/s', (name) => withQuartiles(alone[name])), ''],
+      [...row('beside 20 kpps refused', (name) => withQuartiles(beside[name])), ''],
+      [...row('  of it left', (name) => ratioText(kept[name])), ''],
+    ],
+  );
+}
+
+const STATES = {
+  hot: 'one flow',
+  many: '100k flows',
+  new: 'new flow',
+  refused: 'refused',
+} as const;
+
+export function packetLines(rows: readonly PacketRow[]): string[] {
+  const cells = rows.map(({ family, proto, path, state, ns, calls, reference }) => [
+    `${family} ${proto}`,
+    path,
+    STATES[state],
+    withRange(ns),
+    calls ? String(Math.round(calls.lookups)) : '',
+    calls ? String(Math.round(calls.updates)) : '',
+    reference ? `${reference.ns}` : '',
+    reference?.lookups ? String(reference.lookups) : '',
+  ]);
+  const heading = ['', 'path', 'state', 'ns', 'lookups', 'updates', 'reference ns', 'lookups'];
+  return section('Per packet, BPF_PROG_TEST_RUN: median of 5 processes (range)', heading, cells);
+}
+
+export function verdictLines(verdicts: readonly Verdict[]): string[] {
+  const rows = verdicts.map(({ title, ratio, goal, met }) => [
+    title,
+    ratioText(ratio),
+    `≥ ${goal.toFixed(2)}`,
+    met ? 'met' : 'not met',
+  ]);
+  return section('Goals', ['sekisho/nftables', 'ratio', 'goal', ''], rows);
+}
+
+function section(title: string, heading: string[], rows: string[][]): string[] {
+  return ['', title, '', ...formatTable(heading, rows)];
+}

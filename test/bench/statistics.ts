@@ -1,0 +1,38 @@
+/** Of each live measurement; fewer only to rehearse. */
+export const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 9);
+
+/** Five numbers of a sample: what a noisy machine lets one say. */
+export interface Summary {
+  median: number;
+  q1: number;
+  q3: number;
+  min: number;
+  max: number;
+}
+
+/** Of at least one value. Quartiles are interpolated. */
+export function summarise(values: readonly number[]): Summary {
+  if (values.length === 0) throw new RangeError('nothing was measured');
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (share: number) => {
+    const place = share * (sorted.length - 1);
+    const low = sorted[Math.floor(place)] ?? 0;
+    const high = sorted[Math.ceil(place)] ?? low;
+    return low + (high - low) * (place - Math.floor(place));
+  };
+  return { median: at(0.5), q1: at(0.25), q3: at(0.75), min: at(0), max: at(1) };
+}
+
+/** Each value over the one measured beside it, in the same round. */
+export function pairedRatios(over: readonly number[], under: readonly number[]): number[] {
+  if (over.length !== under.length) throw new RangeError('ratios need pairs');
+  return over.map((value, i) => value / (under[i] ?? Number.NaN));
+}
+
+/**
+ * Who is measured when: every round has each of them once, and the order turns round from one to
+ * the next (a b c d, d c b a, …), so that a drift of the machine favours nobody.
+ */
+export function* alternating<T>(all: readonly T[], rounds: number): Generator<T> {
+  for (let round = 0; round < rounds; round++) yield* round % 2 === 0 ? all : all.toReversed();
+}
