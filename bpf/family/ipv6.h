@@ -113,6 +113,9 @@ static __always_inline int ip_parse(struct cursor *cursor, struct packet *packet
 	packet->ttl = ip->hop_limit;
 	packet->l3_len = payload + sizeof(*ip);
 	packet->l4 = L4_OTHER;
+	/* unrolled: until 6.8 a loop must not be closed by falling through to its head,
+	 * and the compiler lays this one out so */
+#pragma unroll
 	for (int i = 0; i <= IP_EXTENSION_HEADERS; i++) {
 		struct ipv6_opt_hdr *extension;
 		__u32 length, start = cursor->off;

@@ -339,7 +339,7 @@ static __noinline int nat_open(struct __sk_buff *skb, struct nat_flow *flow)
 }
 
 /* Deletes the reverse half of a mapping that the device cannot keep. */
-static __always_inline void nat_abandon(const struct tuple *flow, const struct nat_entry *forward)
+static __noinline void nat_abandon(const struct tuple *flow, const struct nat_entry *forward)
 {
 	struct nat_mapping mapping = { .addr = forward->addr, .port = forward->port };
 	struct nat_entry *reverse;
