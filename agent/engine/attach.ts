@@ -31,7 +31,7 @@ export interface AttachOptions {
   attach: AttachMode;
 }
 
-const PIN = /^(\d+)_(from_endpoint|to_endpoint|from_netdev|to_netdev)_(ipv4|ipv6)(_new)?$/;
+const PIN = /^(\d+)_(from_endpoint|to_endpoint|from_netdev|to_netdev)_(ipv4|ipv6)(_tcx|_tc)?$/;
 
 /**
  * Puts the programs of both families onto hooks of an interface, in the order given. Throws
@@ -85,18 +85,19 @@ export function detachAll(bpffs: string): { path: string; detached: boolean }[] 
 }
 
 function pinnedSlots(bpffs: string): Slot[] {
-  return slots(bpffs, undefined);
+  return slots(bpffs, false);
 }
 
 /** Slots whose change a crash may have cut short. */
 function stagedSlots(bpffs: string): Slot[] {
-  return slots(bpffs, '_new');
+  return slots(bpffs, true);
 }
 
-function slots(bpffs: string, wanted: string | undefined): Slot[] {
+function slots(bpffs: string, staged: boolean): Slot[] {
   return pinNames(bpffs).flatMap((name) => {
     const [, ifindex, hook, family, suffix] = PIN.exec(name) ?? [];
-    if (hook === undefined || family === undefined || suffix !== wanted) return [];
+    if (hook === undefined || family === undefined) return [];
+    if ((suffix !== undefined) !== staged) return [];
     return [{ ifindex: Number(ifindex), hook: hook as Hook, family: family as Family }];
   });
 }

@@ -44,8 +44,8 @@ export function slotPin(bpffs: string, { ifindex, hook, family }: Slot): string 
 }
 
 /** Where the successor of a pin is put until it takes the pin's place. */
-export function stagedPin(path: string): string {
-  return `${path}_new`;
+export function stagedPin(path: string, mode: AttachMode): string {
+  return `${path}_${mode}`;
 }
 
 /**
@@ -69,10 +69,11 @@ function putTcx(
 ): void {
   if (pinned instanceof BpfLink && updated(pinned, slot, program)) return;
   using link = attachTcx(program, slot.ifindex, HOOK_DIRECTIONS[slot.hook]);
-  unpin(stagedPin(path));
-  link.pin(stagedPin(path));
+  const staged = stagedPin(path, 'tcx');
+  unpin(staged);
+  link.pin(staged);
   if (pinned instanceof BpfProgram) detachTc(tcHook(slot), filterName(slot));
-  renameSync(stagedPin(path), path);
+  renameSync(staged, path);
 }
 
 function updated(link: BpfLink, { ifindex }: Slot, program: BpfProgram): boolean {
@@ -94,15 +95,16 @@ function putTc(
 ): void {
   const isMarked = pinned instanceof BpfProgram && pinned.id === program.id;
   if (isMarked && findFilter(slot)?.programId === program.id) return;
-  unpin(stagedPin(path));
-  program.pin(stagedPin(path));
+  const staged = stagedPin(path, 'tc');
+  unpin(staged);
+  program.pin(staged);
   try {
     attachTc(program, tcHook(slot), filterName(slot));
   } catch (error) {
-    unpin(stagedPin(path));
+    unpin(staged);
     throw error;
   }
-  renameSync(stagedPin(path), path);
+  renameSync(staged, path);
 }
 
 /** Undefined when nothing is pinned for the slot. */
@@ -126,12 +128,13 @@ export function clearSlot(bpffs: string, slot: Slot): boolean {
   return wasAttached;
 }
 
-/** Ends a change of a slot that a crash cut short. */
+/** Removes what a change of a slot left that a crash cut short. */
 export function settleSlot(bpffs: string, slot: Slot): void {
   const path = slotPin(bpffs, slot);
   using pinned = openPinnedAttachment(path);
-  if (!(pinned instanceof BpfProgram)) detachPinned(stagedPin(path), slot);
-  unpin(stagedPin(path));
+  if (!(pinned instanceof BpfProgram)) detachPinned(stagedPin(path, 'tc'), slot);
+  unpin(stagedPin(path, 'tc'));
+  unpin(stagedPin(path, 'tcx'));
 }
 
 function detachPinned(path: string, slot: Slot): boolean {

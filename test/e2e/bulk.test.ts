@@ -8,9 +8,16 @@ const GIGABYTE = 1e9;
 const CHECKED = 64e6;
 const PORT = 7000;
 
-for (const routing of ['fast', 'stack']) {
-  test(`bulk transfers are translated with offloads on (${routing} routing)`, async (t) => {
-    await using scene = await managedScene({ settings: { datapath: { routing } } });
+const WAYS = [
+  { routing: 'fast', attach: 'auto' },
+  { routing: 'stack', attach: 'auto' },
+  { routing: 'fast', attach: 'tc' },
+];
+
+for (const { routing, attach } of WAYS) {
+  const name = `${routing} routing, attach: ${attach}`;
+  test(`bulk transfers are translated with offloads on (${name})`, async (t) => {
+    await using scene = await managedScene({ settings: { datapath: { routing, attach } } });
     const client = nth(scene.pods);
     for (const family of FAMILIES) {
       const host = nth(scene.topo.worldAddresses)[family];

@@ -4,11 +4,14 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { exit, type Instruction, moveImmediate } from '../../agent/kernel/assembler.ts';
+import { attachTcx } from '../../agent/kernel/link.ts';
 import { loadProgram } from '../../agent/kernel/load.ts';
 import { attachTc, detachTc, listFilters, type TcHook } from '../../agent/kernel/tc.ts';
+import { ATTACH_MODES } from '../lib/attach-modes.ts';
 import { inOwnNamespace, runInOwnNamespace, skipReason } from './sandbox.ts';
 
-const [TC_ACT_UNSPEC, TC_ACT_SHOT] = [-1, 2];
+const [TC_ACT_UNSPEC, TC_ACT_OK, TC_ACT_SHOT] = [-1, 0, 2];
+const noTcx = ATTACH_MODES.find(({ attach }) => attach === 'tcx')?.skip ?? false;
 const REPLACEMENTS = 2000;
 
 /** Sends datagrams without a pause until its input ends, then says how many. */
@@ -27,6 +30,12 @@ const round = () => {
 round();
 `;
 
+/** Sends one datagram. */
+const ONE = `
+const socket = require('node:dgram').createSocket('udp4');
+socket.send('x', 9, '192.0.2.2', () => socket.close());
+`;
+
 let pairs = 0;
 
 /** A veth pair that is up; its first end is the hook's. */
@@ -34,9 +43,21 @@ function makePair(direction: TcHook['direction']): { name: string; peer: string;
   const name = `tc${pairs++}`;
   const peer = `${name}-peer`;
   execFileSync('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', peer]);
-  for (const end of [name, peer]) execFileSync('ip', ['link', 'set', end, 'up']);
+  for (const end of [name, peer])
+    execFileSync('ip', ['link', 'set', end, 'addrgenmode', 'none', 'up']);
   const ifindex = Number(readFileSync(`/sys/class/net/${name}/ifindex`, 'utf8'));
   return { name, peer, hook: { ifindex, direction } };
+}
+
+/** 192.0.2.2 is behind it, and nobody else speaks. */
+function addressPair(name: string): void {
+  const neighbour = ['192.0.2.2', 'lladdr', '02:00:00:00:00:02', 'dev', name];
+  execFileSync('ip', ['address', 'add', '192.0.2.1/24', 'dev', name]);
+  execFileSync('ip', ['neighbour', 'add', ...neighbour]);
+}
+
+function arrived(peer: string): number {
+  return Number(readFileSync(`/sys/class/net/${peer}/statistics/rx_packets`));
 }
 
 function returning(code: number): Instruction[] {
@@ -104,11 +125,8 @@ function defineTests(): void {
     using first = loadProgram('sched_cls', 'first', returning(TC_ACT_SHOT));
     using second = loadProgram('sched_cls', 'second', returning(TC_ACT_SHOT));
     attachTc(first, hook, 'ours');
-    execFileSync('ip', ['address', 'add', '192.0.2.1/24', 'dev', name]);
-    const neighbour = ['192.0.2.2', 'lladdr', '02:00:00:00:00:02', 'dev', name];
-    execFileSync('ip', ['neighbour', 'add', ...neighbour]);
-    const arrived = () => Number(readFileSync(`/sys/class/net/${peer}/statistics/rx_packets`));
-    const before = arrived();
+    addressPair(name);
+    const before = arrived(peer);
     const sender = spawn(process.execPath, ['--input-type=module', '-e', SENDER], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
@@ -118,8 +136,27 @@ function defineTests(): void {
     const [said] = await once(sender.stdout, 'data');
     assert.ok(Number(said) > REPLACEMENTS);
     t.diagnostic(`${Number(said)} packets, ${REPLACEMENTS} replacements`);
-    assert.equal(arrived() - before, 0);
+    assert.equal(arrived(peer) - before, 0);
     assert.equal(listFilters(hook).length, 1);
+    execFileSync('ip', ['link', 'del', name]);
+  });
+
+  test('a verdict on TCX ends the hook, without one TC has its say', { skip: noTcx }, () => {
+    const { name, peer, hook } = makePair('egress');
+    addressPair(name);
+    using drop = loadProgram('sched_cls', 'drop', returning(TC_ACT_SHOT));
+    attachTc(drop, hook, 'drop');
+    for (const [verdict, passes] of [
+      [TC_ACT_OK, 1],
+      [TC_ACT_UNSPEC, 0],
+    ] as const) {
+      using program = loadProgram('sched_cls', 'first', returning(verdict));
+      using _link = attachTcx(program, hook.ifindex, 'egress');
+      const before = arrived(peer);
+      execFileSync(process.execPath, ['-e', ONE]);
+      assert.equal(arrived(peer) - before, passes);
+    }
+    execFileSync('ip', ['link', 'del', name]);
   });
 
   test('an interface that does not exist has its own code, and no filters', () => {
