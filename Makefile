@@ -42,7 +42,11 @@ node_modules:
 
 ##@ Building
 
-build: $(BPF_OBJECTS) compile_commands.json ## compile the datapath
+build: $(BPF_OBJECTS) compile_commands.json dist ## compile the datapath, and the agent for installation
+
+dist: $(shell find agent -name '*.ts') tsconfig.json deploy/tsconfig.json | node_modules
+	@echo "  TSC   $@"
+	$(Q)rm -rf $@ && node_modules/.bin/tsc -p deploy/tsconfig.json && touch $@
 
 define bpf_rules
 build/bpf/$(1).bpf.o: bpf/datapath.bpf.c $$(BPF_HEADERS) | build/bpf
@@ -65,6 +69,17 @@ compile_commands.json: Makefile
 
 generate: $(ABI_OBJECTS) | node_modules ## write agent/abi/generated.ts from the BTF of bpf/abi.h
 	$(Q)$(NODE) scripts/generate-abi.ts
+
+##@ Installing
+
+PREFIX ?= /usr/local
+INSTALL = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' NODE='$(NODE)' scripts/install.sh
+
+install: build ## into PREFIX (/usr/local), below DESTDIR when given
+	$(Q)$(INSTALL)
+
+uninstall: ## remove what install put there; configuration, hooks and maps stay
+	$(Q)$(INSTALL) uninstall
 
 ##@ Checking
 
@@ -132,5 +147,5 @@ doctor: ## what this machine has and lacks
 clean: ## remove what was built
 	$(Q)rm -rf build dist compile_commands.json
 
-.PHONY: help setup demo test build generate check static lint types headers abi-current test-unit \
+.PHONY: help setup demo test build install uninstall generate check static lint types headers abi-current test-unit \
   test-datapath test-e2e bench fmt doctor clean
