@@ -41,15 +41,17 @@ interface Changes {
   devices: RowChanges<DeviceRow>;
   endpoints: RowChanges<EndpointRow>;
   prefixes: RowChanges<PrefixRow>;
-  /** Addresses of pods that are new, or behind another interface than so far. */
-  moved: Uint8Array[];
+  /** Of the endpoints to set, those of pods that are new, or behind another interface so far. */
+  moved: EndpointRow[];
 }
 
 /**
  * Makes maps and hooks what the plan says; the same plan again writes nothing. What protects is
- * there before what it protects: prefixes and devices, then the hooks of devices (new programs
- * take over in place), then scrubbed addresses, endpoints, and their hooks. Removal comes last:
- * hooks, then rows, then the flows of addresses that have no owner any more.
+ * there before what it protects: all rows but those of new endpoints, then the hooks of devices
+ * (new programs take over in place, and find their rows), then scrubbed addresses, new endpoints,
+ * and the hooks of endpoints. An address that moves has no owner while it is scrubbed, so nothing
+ * is recorded for it. Removal comes last: hooks, then rows, then the flows of addresses that have
+ * no owner any more.
  */
 export async function reconcile(plan: Plan, context: ReconcileContext): Promise<void> {
   const { bpffs, tables, scrub, logger } = context;
@@ -60,13 +62,17 @@ export async function reconcile(plan: Plan, context: ReconcileContext): Promise<
   for (const family of FAMILIES) {
     for (const row of changes[family].prefixes.set) tables[family].prefixes.set(row);
     for (const row of changes[family].devices.set) tables[family].devices.set(row);
+    for (const row of changes[family].endpoints.set) {
+      if (changes[family].moved.includes(row)) tables[family].endpoints.remove(row);
+      else tables[family].endpoints.set(row);
+    }
   }
   for (const link of plan.devices) attachIfThere(link, DEVICE_HOOKS, context);
 
-  const moved = FAMILIES.flatMap((family) => changes[family].moved);
+  const moved = FAMILIES.flatMap((family) => changes[family].moved.map(({ addr }) => addr));
   await scrubAndLog(moved, context, 'addresses of new endpoints scrubbed');
   for (const family of FAMILIES) {
-    for (const row of changes[family].endpoints.set) tables[family].endpoints.set(row);
+    for (const row of changes[family].moved) tables[family].endpoints.set(row);
   }
   for (const { link } of plan.endpoints) attachIfThere(link, ENDPOINT_HOOKS, context);
 
@@ -119,7 +125,7 @@ function compare(plan: Plan, { tables }: ReconcileContext, family: Family): Chan
       ({ prefix }) => formatPrefix(prefix),
       ({ flags }) => `${flags}`,
     ),
-    moved: movedAddresses(placed, endpoints),
+    moved: movedRows(placed, endpoints),
   };
 }
 
@@ -127,13 +133,13 @@ function deviceText({ addr, port_min, port_max, flags }: DeviceRow): string {
   return [formatAddress(addr), port_min, port_max, flags].join();
 }
 
-/** Addresses of pods that no row, or one of another interface, stands for so far. */
-function movedAddresses(before: EndpointRow[], rows: EndpointRow[]): Uint8Array[] {
+/** Rows of pods whose address no row, or one of another interface, stands for so far. */
+function movedRows(before: EndpointRow[], rows: EndpointRow[]): EndpointRow[] {
   const owners = new Map(before.map((row) => [formatAddress(row.addr), row.endpoint.ifindex]));
-  return rows
-    .filter(({ endpoint }) => endpoint.ifindex !== 0)
-    .filter(({ addr, endpoint }) => owners.get(formatAddress(addr)) !== endpoint.ifindex)
-    .map(({ addr }) => addr);
+  return rows.filter(
+    ({ addr, endpoint }) =>
+      endpoint.ifindex !== 0 && owners.get(formatAddress(addr)) !== endpoint.ifindex,
+  );
 }
 
 function wantedHooks(plan: Plan): (ifindex: number, hook: Hook) => boolean {
