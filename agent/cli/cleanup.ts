@@ -2,6 +2,7 @@ import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { detachAll } from '../engine/attach.ts';
+import { layoutsPin, nodePin } from '../engine/pins.ts';
 import { isBpffs, lockFile, unpin, withPrivilege } from '../kernel/fs.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
@@ -59,8 +60,9 @@ function removePins(bpffs: string): string[] {
     for (const path of pinsIn(join(bpffs, family)))
       if (unpin(path)) removed.push(`unpinned ${path}`);
   }
-  const node = join(bpffs, 'node');
-  if (existsSync(node) && unpin(node)) removed.push(`unpinned ${node}`);
+  for (const path of [nodePin(bpffs), layoutsPin(bpffs)]) {
+    if (existsSync(path) && unpin(path)) removed.push(`unpinned ${path}`);
+  }
   for (const directory of [links, ...FAMILIES.map((family) => join(bpffs, family)), bpffs]) {
     if (removeIfEmpty(directory)) removed.push(`removed ${directory}`);
   }

@@ -13,7 +13,7 @@ import { scrubAddresses } from '../engine/scrub.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import { datapathNow, readNodeState } from '../tables/clock.ts';
 import { readCounters } from '../tables/counters.ts';
-import { listDevices } from '../tables/devices.ts';
+import { readDevices } from '../tables/devices.ts';
 import { HOOKS } from '../tables/names.ts';
 import { createLogger } from '../telemetry/log.ts';
 import { type Metrics, type MetricsSources, registerMetrics } from '../telemetry/metrics.ts';
@@ -94,13 +94,16 @@ async function start(surroundings: Surroundings, stack: AsyncDisposableStack): P
   const loader = createLoader(capabilities, logger);
   const datapath = stack.use(await loader.load(config));
   signals.stopping.throwIfAborted();
-  const reapers = { ipv4: loadReaper(bpffs, 'ipv4'), ipv6: loadReaper(bpffs, 'ipv6') };
+  const reaperOf = (family: Family) =>
+    loadReaper(bpffs, family, (name) => datapath.map(family, name));
+  const reapers = { ipv4: reaperOf('ipv4'), ipv6: reaperOf('ipv6') };
   stack.use(reapers.ipv4);
   stack.use(reapers.ipv6);
 
   const node = stack.use(keepNode(config, attach, datapath, reapers, logger));
-  warnOfSmallerRange(config, logger);
+  warnOfSmallerRange(config, datapath, logger);
   await node.refresh();
+  await datapath.settle();
   logger.info({ attach }, 'datapath attached');
   stack.use(watchNetwork(() => node.changed(), logger));
 
@@ -161,10 +164,14 @@ function keepNode(
 }
 
 /** Answers are looked for inside the NAT range only. */
-function warnOfSmallerRange({ masquerade: { ports }, state }: Config, logger: Logger): void {
-  const before = FAMILIES.flatMap((family) => listDevices(state.bpffs, family)).find(
-    ({ port_min, port_max }) => port_min < ports.min || port_max > ports.max,
-  );
+function warnOfSmallerRange(
+  { masquerade: { ports } }: Config,
+  datapath: Datapath,
+  logger: Logger,
+): void {
+  const before = FAMILIES.flatMap((family) =>
+    readDevices(datapath.map(family, 'devices'), family),
+  ).find(({ port_min, port_max }) => port_min < ports.min || port_max > ports.max);
   if (!before) return;
   const { port_min: min, port_max: max } = before;
   logger.warn({ before: { min, max }, ports }, 'connections outside the smaller NAT range end');

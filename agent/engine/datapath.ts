@@ -1,41 +1,53 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import { counter } from '../abi/generated.ts';
-import { type BpfMap, mapById, openPinnedMap } from '../kernel/map.ts';
+import { unpin } from '../kernel/fs.ts';
+import { type BpfMap, openPinnedMap } from '../kernel/map.ts';
 import { type BpfObject, openObject } from '../kernel/object.ts';
-import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
-import { CONNECTION_TABLES, type ConnectionTable, HOOKS } from '../tables/names.ts';
+import { HOOKS } from '../tables/names.ts';
 import type { Programs } from './attach.ts';
+import { type LayoutRecord, readLayoutRecord, writeLayoutRecord } from './layout-record.ts';
 import { configBytes, type LoadSettings } from './load-settings.ts';
 import type { Logger } from './logger.ts';
+import { copyCounters, copyEntries } from './migrate.ts';
 import { objectPath } from './objects.ts';
-import { mapPin } from './pins.ts';
+import { type FoundTable, findTables, isOuter, type TableSizes } from './pinned-tables.ts';
+import { familyDirectory, isStaged, stagedPin } from './pins.ts';
+import { type TableLayout, tableLayout } from './table-layout.ts';
 
-const OUTER_SUFFIX = '_maps';
-const CURRENT = new Uint8Array(4);
-
-/** Entries of a connection table in each family. */
-export type TableSizes = Record<ConnectionTable, number>;
+export type { TableSizes } from './pinned-tables.ts';
 
 /** The loaded datapath: open maps by the name of their pin, and programs by their hook. */
 export interface Datapath extends Disposable {
   map(family: Family, name: string): BpfMap;
   mapNames(family: Family): string[];
   programs: Programs;
+  /**
+   * To be called once the programs are attached: fetches what the old ones wrote to maps of
+   * another layout meanwhile, and puts the new maps in their pins. Does nothing without any.
+   */
+  settle(): Promise<void>;
 }
 
 /** Opened and checked, not loaded: nothing in the kernel has changed yet. */
 export interface PreparedDatapath extends Disposable {
-  /** Loads both families, then pins the maps that are new. Throws E_LOAD. */
+  /**
+   * Loads both families, pins the maps that are new, and copies what is in maps of another
+   * layout; those stay pinned until `settle`. Throws E_LOAD.
+   */
   load(settings: LoadSettings): Promise<Datapath>;
 }
 
 interface PreparedFamily {
   family: Family;
   object: BpfObject;
-  /** Maps that were there already, by name. */
-  adopted: Map<string, BpfMap>;
+  tables: Map<string, FoundTable>;
+}
+
+/** A table and the map that goes on for it. */
+interface LoadedTable extends FoundTable {
+  family: Family;
+  map: BpfMap;
 }
 
 export interface DatapathOptions {
@@ -46,102 +58,66 @@ export interface DatapathOptions {
 
 /**
  * Opens the BPF objects and finds the pinned maps they will go on with. A connection table that
- * is there keeps its capacity. Throws E_LAYOUT when a pinned map has another layout.
+ * is there keeps its capacity. Throws E_LAYOUT when a pinned map has another layout, and what is
+ * in it cannot be carried over.
  */
 export function prepareDatapath(options: DatapathOptions): PreparedDatapath {
-  using stack = new DisposableStack();
-  const families = FAMILIES.map((family) => prepareFamily(family, options, stack));
-  const owned = stack.move();
+  using objects = new DisposableStack();
+  using maps = new DisposableStack();
+  const record = readLayoutRecord(options.bpffs);
+  const families = FAMILIES.map((family): PreparedFamily => {
+    const object = objects.use(openObject(objectPath(`${family}.bpf.o`)));
+    const context = { ...options, family, object, record, stack: maps };
+    return { family, object, tables: findTables(context) };
+  });
+  const owned = { objects: objects.move(), maps: maps.move() };
   return {
     async load(settings) {
       for (const { family, object } of families) {
         object.setRodata(configBytes(family, object.rodata(), settings));
       }
       await Promise.all(families.map(({ object }) => object.loadAsync()));
-      return openLoaded(families, options.bpffs);
+      return openLoaded(families, owned.maps.move(), record, options);
     },
-    [Symbol.dispose]: () => owned.dispose(),
+    [Symbol.dispose]() {
+      owned.maps.dispose();
+      owned.objects.dispose();
+    },
   };
 }
 
-function prepareFamily(
-  family: Family,
-  { bpffs, sizes, logger }: DatapathOptions,
-  stack: DisposableStack,
-): PreparedFamily {
-  const object = stack.use(openObject(objectPath(`${family}.bpf.o`)));
-  const adopted = new Map<string, BpfMap>();
-  for (const name of pinnedNames(object)) {
-    const size = isConnectionTable(name) ? sizes[name] : undefined;
-    const map = openCurrent(bpffs, family, name);
-    if (!map) {
-      if (size !== undefined) object.setMaxEntries(name, size);
-      continue;
-    }
-    adopted.set(name, stack.use(map));
-    adoptMap(object, name, map, mapPin(bpffs, family, name));
-    if (size !== undefined && size !== map.maxEntries) {
-      const fields = { family, table: name, capacity: map.maxEntries, configured: size };
-      logger.warn(fields, 'table keeps the capacity it was created with');
-    }
-  }
-  return { family, object, adopted };
-}
-
-/**
- * The outer map tells which table is current; the table's own pin follows it, and is opened
- * wherever it does: opening by id takes CAP_SYS_ADMIN.
- */
-function openCurrent(bpffs: string, family: Family, name: string): BpfMap | undefined {
-  const pinned = openPinnedMap(mapPin(bpffs, family, name));
-  if (!isConnectionTable(name)) return pinned;
-  using outer = openPinnedMap(mapPin(bpffs, family, name + OUTER_SUFFIX));
-  const id = outer?.lookupId(CURRENT);
-  if (id === undefined || id === pinned?.id) return pinned;
-  const current = mapById(id);
-  if (!current) return pinned;
-  pinned?.close();
-  return current;
-}
-
-function adoptMap(object: BpfObject, name: string, map: BpfMap, path: string): void {
-  try {
-    object.reuseMap(name, map);
-  } catch (cause) {
-    if (cause instanceof SekishoError && cause.code === 'E_LAYOUT')
-      throw unknownLayout(path, cause);
-    throw cause;
-  }
-  if (name === 'counters' && map.maxEntries !== counter.COUNTER_COUNT) throw unknownLayout(path);
-}
-
-function unknownLayout(path: string, cause?: SekishoError): SekishoError {
-  const detail = cause ? `: ${cause.message}` : '';
-  return new SekishoError('E_LAYOUT', `${path} is of another version${detail}`, {
-    hint: 'sekisho cleanup discards what is pinned, all connections included',
-    cause,
-  });
-}
-
-function openLoaded(families: PreparedFamily[], bpffs: string): Datapath {
+async function openLoaded(
+  families: PreparedFamily[],
+  found: DisposableStack,
+  record: LayoutRecord,
+  { bpffs, logger }: DatapathOptions,
+): Promise<Datapath> {
   using stack = new DisposableStack();
-  const maps = new Map<string, BpfMap>();
+  stack.use(found);
+  const tables = families.flatMap(({ family, object, tables: found }) =>
+    [...found.values()].map(
+      (table): LoadedTable => ({ ...table, family, map: stack.use(object.map(table.name)) }),
+    ),
+  );
   const programs = {} as Programs;
-  for (const { family, object, adopted } of families) {
-    mkdirSync(join(bpffs, family), { recursive: true, mode: 0o700 });
-    for (const name of pinnedNames(object)) {
-      const map = stack.use(object.map(name));
-      maps.set(`${family}/${name}`, map);
-      pinMap(map, mapPin(bpffs, family, name), adopted.has(name));
-    }
+  for (const { family, object } of families) {
     const opened = HOOKS.map((hook) => [hook, stack.use(object.program(hook))]);
     programs[family] = Object.fromEntries(opened);
+    mkdirSync(familyDirectory(bpffs, family), { recursive: true, mode: 0o700 });
   }
+  const replaced = tables.filter(({ state }) => state === 'replaced');
+  const current = layoutsOf(tables);
+  writeLayoutRecord(bpffs, new Map([...layoutsBefore(replaced, record), ...current]));
+  for (const table of tables) pinTable(table);
+  sweepStaged(bpffs, replaced);
+  await beginMigration(replaced, logger);
+
   const owned = stack.move();
+  const maps = new Map(tables.map(({ family, name, map }) => [`${family}/${name}`, map]));
   return {
     map(family, name) {
       const map = maps.get(`${family}/${name}`);
-      if (!map) throw new SekishoError('E_NOT_FOUND', `the datapath has no map ${name}`);
+      if (!map) throw new RangeError(`there is no map ${family}/${name}`);
       return map;
     },
     mapNames: (family) =>
@@ -149,29 +125,90 @@ function openLoaded(families: PreparedFamily[], bpffs: string): Datapath {
         .filter((path) => path.startsWith(`${family}/`))
         .map((path) => path.slice(family.length + 1)),
     programs,
+    async settle() {
+      if (replaced.length === 0) return;
+      await endMigration(replaced, logger);
+      writeLayoutRecord(bpffs, current);
+      for (const { source } of replaced) source?.close();
+    },
     [Symbol.dispose]: () => owned.dispose(),
   };
 }
 
-function pinMap(map: BpfMap, path: string, adopted: boolean): void {
-  if (!adopted) {
-    map.pin(path, { replace: true });
-    return;
+function layoutsOf(tables: LoadedTable[]): LayoutRecord {
+  const inner = tables.filter(({ name }) => !isOuter(name));
+  return new Map(
+    inner.map(({ family, name, map }): [number, TableLayout] => [
+      map.id,
+      tableLayout(family, name),
+    ]),
+  );
+}
+
+function layoutsBefore(replaced: LoadedTable[], record: LayoutRecord): LayoutRecord {
+  const ids = new Set(replaced.map(({ source }) => source?.id));
+  return new Map([...record].filter(([id]) => ids.has(id)));
+}
+
+/** Each pin comes, or changes, in one step. What is replaced keeps its pin for now. */
+function pinTable({ state, path, target, map }: LoadedTable): void {
+  if (state === 'created') map.pin(path, { replace: true });
+  if (state === 'adopted') repairPin(map, path);
+  if (state === 'replaced' && !target) {
+    unpin(stagedPin(path));
+    map.pin(stagedPin(path));
   }
+}
+
+/** A start that was cut short may have left the map in the staged pin, or in none. */
+function repairPin(map: BpfMap, path: string): void {
   using pinned = openPinnedMap(path);
-  if (pinned?.id !== map.id) map.pin(path, { replace: true });
+  if (pinned?.id === map.id) return;
+  using staged = openPinnedMap(stagedPin(path));
+  if (staged?.id === map.id) renameSync(stagedPin(path), path);
+  else map.pin(path, { replace: true });
 }
 
-/** Tables before the outer maps that name them. */
-function pinnedNames(object: BpfObject): string[] {
-  const names = object.maps().filter((name) => !name.includes('.'));
-  return names.sort((a, b) => Number(isOuter(a)) - Number(isOuter(b)));
+/** What starts that were cut short have staged and nobody goes on with. */
+function sweepStaged(bpffs: string, replaced: LoadedTable[]): void {
+  const used = new Set(replaced.map(({ path }) => stagedPin(path)));
+  for (const family of FAMILIES) {
+    const directory = familyDirectory(bpffs, family);
+    for (const name of readdirSync(directory).filter(isStaged)) {
+      const path = join(directory, name);
+      if (!used.has(path)) unpin(path);
+    }
+  }
 }
 
-function isOuter(name: string): boolean {
-  return name.endsWith(OUTER_SUFFIX);
+/** The new maps get what the old ones hold, while the old programs go on with those. */
+async function beginMigration(replaced: LoadedTable[], logger: Logger): Promise<void> {
+  for (const { family, name, source, plan, target, map } of replaced) {
+    if (!source) continue;
+    const fields = { family, table: name };
+    if (plan?.kind !== 'carry') {
+      logger.info(fields, 'table has another layout and is made anew');
+      continue;
+    }
+    const migration = { from: source, to: map, runs: plan.runs };
+    if (name !== 'counters') {
+      const moved = await copyEntries(migration);
+      logger.info({ ...fields, moved, lost: plan.lost }, 'table moves to another layout');
+      continue;
+    }
+    if (!target) copyCounters(migration);
+    logger.info({ ...fields, lost: plan.lost }, 'counters move; those lost start at zero');
+  }
 }
 
-function isConnectionTable(name: string): name is ConnectionTable {
-  return CONNECTION_TABLES.includes(name as ConnectionTable);
+/** Outer maps first: where they lead is current, whichever pins a crash leaves. */
+async function endMigration(replaced: LoadedTable[], logger: Logger): Promise<void> {
+  for (const { family, name, source, plan, map } of replaced) {
+    if (!source || plan?.kind !== 'carry' || name === 'counters') continue;
+    const moved = await copyEntries({ from: source, to: map, runs: plan.runs });
+    if (moved > 0) logger.info({ family, table: name, moved }, 'late entries moved');
+  }
+  const outerFirst = replaced.toSorted((a, b) => Number(isOuter(b.name)) - Number(isOuter(a.name)));
+  for (const { path } of outerFirst) renameSync(stagedPin(path), path);
+  logger.info({ tables: replaced.length }, 'tables of another layout replaced');
 }

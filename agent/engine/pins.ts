@@ -1,14 +1,34 @@
 import { join } from 'node:path';
 import type { Family } from '../lib/ip.ts';
 
+/** Where the maps of a family are pinned. */
+export function familyDirectory(bpffs: string, family: Family): string {
+  return join(bpffs, family);
+}
+
 /** Where a map of a family is pinned. */
 export function mapPin(bpffs: string, family: Family, name: string): string {
-  return join(bpffs, family, name);
+  return join(familyDirectory(bpffs, family), name);
+}
+
+/** Where the successor of a pin is put until it takes the pin's place. */
+export function stagedPin(path: string): string {
+  return `${path}_new`;
+}
+
+/** Whether a name is that of a staged pin. */
+export function isStaged(name: string): boolean {
+  return name.endsWith('_new');
 }
 
 /** Where the state that both families share is pinned. */
 export function nodePin(bpffs: string): string {
   return join(bpffs, 'node');
+}
+
+/** Where the layouts of the pinned maps are pinned. */
+export function layoutsPin(bpffs: string): string {
+  return join(bpffs, 'layouts');
 }
 
 /** Where the attached links are pinned. */

@@ -1,7 +1,7 @@
 import { decode, encode } from '../abi/codec.ts';
 import { layouts, type ReapArgs, reap_limit, table as tableNumber } from '../abi/generated.ts';
 import { type BpfMap, openPinnedMap } from '../kernel/map.ts';
-import { type BpfObject, openObject } from '../kernel/object.ts';
+import { openObject } from '../kernel/object.ts';
 import type { BpfProgram } from '../kernel/program.ts';
 import { SekishoError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
@@ -49,14 +49,17 @@ export interface Reaper extends Disposable {
 }
 
 /**
- * Loads the reaper of one family against the maps that are pinned. Throws E_NO_MAPS when there
- * are none, E_LOAD when the kernel refuses the programs.
+ * Loads the reaper of one family against maps that are open, or those that are pinned. Throws
+ * E_NO_MAPS when there are none, E_LOAD when the kernel refuses the programs.
  */
-export function loadReaper(bpffs: string, family: Family): Reaper {
+export function loadReaper(bpffs: string, family: Family, maps?: (name: string) => BpfMap): Reaper {
   const node = readNodeState(bpffs);
   using object = openObject(objectPath(`${family}-reap.bpf.o`));
   using pinned = new DisposableStack();
-  reusePinned(object, bpffs, family, pinned);
+  const open = maps ?? ((name: string) => pinned.use(openTable(bpffs, family, name)));
+  for (const name of object.maps()) {
+    if (name !== KEYS && !name.includes('.')) object.reuseMap(name, open(name));
+  }
   object.setRodata(configBytes(family, object.rodata(), { secret: node.secret, hz: node.hz }));
   object.load();
   return createReaper(family, {
@@ -109,23 +112,12 @@ function createReaper(family: Family, { keys: keyMap, reap, clock }: ReapParts):
   };
 }
 
-/** The maps stay open until the stack is disposed: the object is loaded with them. */
-function reusePinned(
-  object: BpfObject,
-  bpffs: string,
-  family: Family,
-  stack: DisposableStack,
-): void {
-  for (const name of object.maps()) {
-    if (name === KEYS || name.includes('.')) continue;
-    const path = mapPin(bpffs, family, name);
-    const map = openPinnedMap(path);
-    if (!map) {
-      const hint = 'start the agent once';
-      throw new SekishoError('E_NO_MAPS', `no map is pinned at ${path}`, { hint });
-    }
-    object.reuseMap(name, stack.use(map));
-  }
+function openTable(bpffs: string, family: Family, name: string): BpfMap {
+  const path = mapPin(bpffs, family, name);
+  const map = openPinnedMap(path);
+  if (map) return map;
+  const hint = 'start the agent once';
+  throw new SekishoError('E_NO_MAPS', `no map is pinned at ${path}`, { hint });
 }
 
 function add(total: ReapResult, part: ReapResult): void {

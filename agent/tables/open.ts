@@ -38,6 +38,6 @@ export function requireLayout(map: BpfMap, what: string, { key, value }: RowLayo
   if (map.keySize === keySize && map.valueSize === value.size) return map;
   map.close();
   throw new SekishoError('E_LAYOUT', `${what} has a layout this version does not know`, {
-    hint: 'sekisho cleanup discards it together with all connections',
+    hint: 'restart the agent: it carries over what it can, or says what it cannot',
   });
 }

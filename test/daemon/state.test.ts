@@ -74,11 +74,11 @@ test('a layout of another version is refused, and nothing is changed', async () 
   await using scene = await managedScene({ settings: SMALL });
   const { bpffs } = nth(scene.topo.nodes);
   await scene.agent.stop();
-  const path = join(bpffs, 'ipv6', 'devices');
+  const path = join(bpffs, 'ipv6', 'endpoints');
   using foreign = createMap({
     type: 'hash',
-    name: 'devices',
-    keySize: 4,
+    name: 'endpoints',
+    keySize: 16,
     valueSize: 64,
     maxEntries: 8,
   });
@@ -86,7 +86,7 @@ test('a layout of another version is refused, and nothing is changed', async () 
   const programs = attachedPrograms(bpffs);
   const { code, stderr } = await sekisho(scene.topo, 'agent');
   assert.equal(code, 1);
-  assert.match(stderr, /^sekisho: .*ipv6\/devices is of another version.*sekisho cleanup.*\n$/);
+  assert.match(stderr, /^sekisho: .*ipv6\/endpoints is of another version.*sekisho cleanup.*\n$/);
   assert.deepEqual(attachedPrograms(bpffs), programs);
   assert.equal(mapId(path), foreign.id);
 });

@@ -113,9 +113,8 @@ async function stream(
     received.update(chunk);
   });
   const ended = once(socket, 'end').catch(() => {});
-  const block = Buffer.alloc((rate * TICK_MS) / 1000);
   for (let round = 0; !stop.aborted && account.error === null; round++) {
-    block.fill(round);
+    const block = Buffer.alloc((rate * TICK_MS) / 1000, round);
     account.sent += block.length;
     sent.update(block);
     if (!socket.write(block)) await Promise.race([once(socket, 'drain').catch(() => {}), ended]);

@@ -1,0 +1,58 @@
+import { createMap, openPinnedMap } from '../kernel/map.ts';
+import { SekishoError } from '../lib/errors.ts';
+import { layoutsPin } from './pins.ts';
+import type { TableLayout } from './table-layout.ts';
+
+/** Layouts by the id of the map, which the kernel gives to one map only. */
+export type LayoutRecord = ReadonlyMap<number, TableLayout>;
+
+const VERSION = 1;
+const SIZE = 64 * 1024;
+const FIRST = new Uint8Array(4);
+
+interface Stored {
+  version: number;
+  maps: Record<string, TableLayout>;
+}
+
+/**
+ * What the pinned maps look like, as whoever made them wrote it down: the kernel's own record of
+ * it, BTF, takes CAP_SYS_ADMIN to read. Empty where nothing is pinned. Throws E_LAYOUT when it
+ * cannot be understood.
+ */
+export function readLayoutRecord(bpffs: string): LayoutRecord {
+  const path = layoutsPin(bpffs);
+  using map = openPinnedMap(path);
+  if (!map) return new Map();
+  const bytes = map.keySize === FIRST.length ? map.lookup(FIRST) : undefined;
+  const { maps } = parse(bytes ?? new Uint8Array(), path);
+  return new Map(Object.entries(maps).map(([id, layout]) => [Number(id), layout]));
+}
+
+/** Writes the record in one step; nothing when it is there already. */
+export function writeLayoutRecord(bpffs: string, record: LayoutRecord): void {
+  const stored: Stored = { version: VERSION, maps: Object.fromEntries(record) };
+  const value = new Uint8Array(SIZE);
+  const text = Buffer.from(JSON.stringify(stored));
+  value.set(text);
+  const path = layoutsPin(bpffs);
+  using pinned = openPinnedMap(path);
+  const shape = { type: 'array', name: 'layouts', keySize: 4, valueSize: SIZE } as const;
+  using map = pinned ?? createMap({ ...shape, maxEntries: 1 });
+  if (pinned && Buffer.compare(map.lookup(FIRST) ?? FIRST, value) === 0) return;
+  map.update(FIRST, value);
+  if (!pinned) map.pin(path);
+}
+
+function parse(bytes: Uint8Array, path: string): Stored {
+  const text = Buffer.from(bytes).toString('utf8').replace(/\0+$/, '');
+  try {
+    const stored = JSON.parse(text) as Stored;
+    if (stored.version === VERSION) return stored;
+  } catch {
+    // Neither is what another version wrote, and both are refused.
+  }
+  throw new SekishoError('E_LAYOUT', `${path} cannot be understood`, {
+    hint: 'sekisho cleanup discards what is pinned, all connections included',
+  });
+}
