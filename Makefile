@@ -113,6 +113,9 @@ test-datapath: build | node_modules ## packets through the real programs, as roo
 test-e2e: build | node_modules ## real sockets in network namespaces, as root
 	$(Q)$(NODE) scripts/test.ts e2e
 
+test-kernels: setup ## the same on Debian's 6.1 and 6.12, emulated: KERNELS=6.1 TESTS=e2e
+	$(Q)$(NODE) scripts/kernels/main.ts $(KERNELS) $(TESTS)
+
 ##@ Measuring
 
 BENCH_OBJECTS := $(addprefix build/bpf/bench-,$(addsuffix .bpf.o,wrapper redirect \
@@ -148,4 +151,4 @@ clean: ## remove what was built
 	$(Q)rm -rf build dist compile_commands.json
 
 .PHONY: help setup demo test build install uninstall generate check static lint types headers abi-current test-unit \
-  test-datapath test-e2e bench fmt doctor clean
+  test-datapath test-e2e test-kernels bench fmt doctor clean

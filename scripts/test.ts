@@ -1,13 +1,14 @@
 /**
  * Runs the test suites one after the other and ends in one summary line. With names (`unit
- * e2e`) it runs those. Suites that touch the kernel run as root; what the machine lacks is
+ * e2e`) or files (`test/e2e/bulk.test.ts`) it runs those. Suites that touch the kernel run as root; what the machine lacks is
  * skipped with the reason.
  */
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
+import { slowly } from '../test/lib/wait.ts';
 
 interface Suite {
   name: string;
@@ -35,22 +36,23 @@ const SUITES: readonly Suite[] = [
 ];
 const INNER = '--inner';
 /** One test, however it is written: none takes longer. */
-const TIMEOUT_MS = 300_000;
+const TIMEOUT_MS = slowly(300_000);
 
-function testFiles(suite: string): string[] {
+/** Files of a suite that were asked for: by its name, by their own, or not at all. */
+function testFiles(suite: string, asked: readonly string[]): string[] {
   const dir = join(ROOT, 'test', suite);
   try {
     const names = readdirSync(dir).filter((name) => name.endsWith('.test.ts'));
-    return names.sort().map((name) => join(dir, name));
+    const files = names.sort().map((name) => join(dir, name));
+    if (asked.length === 0 || asked.includes(suite)) return files;
+    return files.filter((file) => asked.includes(relative(ROOT, file)));
   } catch {
     return [];
   }
 }
 
-async function runHere(suite: Suite): Promise<Totals> {
+async function runHere(suite: Suite, files: string[]): Promise<Totals> {
   const totals: Totals = { passed: 0, failed: 0, skipped: 0 };
-  const files = testFiles(suite.name);
-  if (files.length === 0) return totals;
   const stream = run({ files, concurrency: suite.concurrency, timeout: TIMEOUT_MS });
   stream.on('test:pass', ({ skip, details }) => {
     if (details.type === 'suite') return;
@@ -64,12 +66,12 @@ async function runHere(suite: Suite): Promise<Totals> {
 }
 
 /** Runs a suite in a child that has namespaces of its own; the totals are its last line. */
-function runIsolated(suite: Suite): Totals {
+function runIsolated(suite: Suite, files: string[]): Totals {
   const { stdout, status } = spawnSync(
     'unshare',
     [
       ...['--net', '--mount', '--propagation', 'private'],
-      ...[process.execPath, import.meta.filename, INNER, suite.name],
+      ...[process.execPath, import.meta.filename, INNER, suite.name, ...files],
     ],
     { stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', maxBuffer: 1 << 28 },
   );
@@ -84,15 +86,16 @@ const names = process.argv.slice(2);
 if (names[0] === INNER) {
   const suite = SUITES.find(({ name }) => name === names[1]);
   if (!suite) throw new Error(`no suite ${names[1]}`);
-  const totals = await runHere(suite);
+  const totals = await runHere(suite, names.slice(2));
   process.stdout.write(`${JSON.stringify(totals)}\n`);
 } else {
   const isRoot = process.getuid?.() === 0;
   const sum: Totals = { passed: 0, failed: 0, skipped: 0 };
   for (const suite of SUITES) {
-    if (names.length > 0 && !names.includes(suite.name)) continue;
+    const files = testFiles(suite.name, names);
+    if (files.length === 0) continue;
     console.log(`\n== ${suite.name}`);
-    const totals = suite.isolated && isRoot ? runIsolated(suite) : await runHere(suite);
+    const totals = await (suite.isolated && isRoot ? runIsolated : runHere)(suite, files);
     for (const key of ['passed', 'failed', 'skipped'] as const) sum[key] += totals[key];
   }
   console.log(`\n${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);

@@ -1,12 +1,18 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmdirSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const MARK = 'SEKISHO_TEST_NAMESPACE';
 
 /** Why tests that need the kernel cannot run here, or false. */
 export const skipReason = process.getuid?.() === 0 ? false : 'needs root';
+
+/** Whether this kernel's version is below `major.minor`. */
+export function isOlderThan(major: number, minor: number): boolean {
+  const [ofKernel = 0, minorOfKernel = 0] = release().split('.').map(Number.parseFloat);
+  return ofKernel === major ? minorOfKernel < minor : ofKernel < major;
+}
 
 /** A BPF file system of the test's own. */
 export function mountBpffs(): Disposable & { path: string } {

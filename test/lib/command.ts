@@ -1,4 +1,5 @@
 import { type SpawnOptions, spawn } from 'node:child_process';
+import { slowly } from './wait.ts';
 
 export interface Output {
   stdout: string;
@@ -18,7 +19,7 @@ export class CommandError extends Error {
 
 export interface RunOptions extends SpawnOptions {
   input?: string;
-  /** Milliseconds after which the command is killed; default 60,000. */
+  /** Milliseconds after which the command is killed, before `slowly`; default 60,000. */
   limit?: number;
 }
 
@@ -27,7 +28,11 @@ export function tryRun(command: readonly string[], options: RunOptions = {}): Pr
   const { input, limit = 60_000, ...rest } = options;
   const [file = '', ...args] = command;
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { ...rest, stdio: ['pipe', 'pipe', 'pipe'], timeout: limit });
+    const child = spawn(file, args, {
+      ...rest,
+      stdio: ['pipe', 'pipe', 'pipe'],
+      timeout: slowly(limit),
+    });
     const output: Output = { stdout: '', stderr: '', code: 0 };
     child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       output.stdout += text;

@@ -5,9 +5,10 @@ import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import type { Output } from './command.ts';
 import type { Node, Topology } from './topology.ts';
+import { slowly } from './wait.ts';
 
 const BINARY = fileURLToPath(new URL('../../bin/sekisho', import.meta.url));
-const START_LIMIT = 30_000;
+const START_LIMIT = slowly(30_000);
 
 /** Sections of the configuration file, as a user would write them. */
 export type Settings = Record<string, unknown>;
@@ -119,7 +120,7 @@ export function launchAgent(
       throw new Error(`the daemon ended with ${outcome} before it was ready\n${rest}${said}`);
     },
     async [Symbol.asyncDispose]() {
-      const timer = setTimeout(() => child.kill('SIGKILL'), 5000);
+      const timer = setTimeout(() => child.kill('SIGKILL'), slowly(5000));
       if (child.exitCode === null) child.kill('SIGTERM');
       await ended;
       clearTimeout(timer);

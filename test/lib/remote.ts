@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Namespace } from './netns.ts';
+import { slowly } from './wait.ts';
 
 /** What a remote program offers: functions of one JSON value that answer with one. */
 // biome-ignore lint/suspicious/noExplicitAny: each program types its own
@@ -70,7 +71,7 @@ export async function startRemote<H extends Handlers>(
     });
   const dispose = async () => {
     stdin.end();
-    const timer = setTimeout(() => child.kill('SIGKILL'), 2000);
+    const timer = setTimeout(() => child.kill('SIGKILL'), slowly(2000));
     await gone;
     clearTimeout(timer);
   };

@@ -1,7 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
+const SLOWNESS = Number(process.env.SEKISHO_TEST_SLOW ?? 1);
+
+/** A time limit on this machine: SEKISHO_TEST_SLOW says how many times slower it is than usual. */
+export function slowly(milliseconds: number): number {
+  return milliseconds * SLOWNESS;
+}
+
+/** A number of rounds, bytes or entries that fits this machine: less where it is slower. */
+export function affordably(amount: number): number {
+  return Math.ceil(amount / SLOWNESS);
+}
+
 export interface Patience {
-  /** Milliseconds until it is given up; default 10,000. */
+  /** Milliseconds until it is given up, before `slowly`; default 10,000. */
   timeout?: number;
   /** Milliseconds between two looks; default 20. */
   every?: number;
@@ -15,12 +27,13 @@ export async function until<T>(
   condition: () => T | Promise<T>,
   { timeout = 10_000, every = 20 }: Patience = {},
 ): Promise<Truthy<T>> {
-  const deadline = performance.now() + timeout;
+  const limit = slowly(timeout);
+  const deadline = performance.now() + limit;
   for (;;) {
     const value = await condition();
     if (value) return value as Truthy<T>;
     if (performance.now() > deadline) {
-      throw new Error(`waited ${timeout} ms for ${what}; last seen: ${JSON.stringify(value)}`);
+      throw new Error(`waited ${limit} ms for ${what}; last seen: ${JSON.stringify(value)}`);
     }
     await sleep(every);
   }

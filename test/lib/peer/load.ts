@@ -3,6 +3,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, connect as dial, isIPv6, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { slowly } from '../wait.ts';
 
 /** Where a load goes: TCP and UDP on the same port, both echoed. */
 export interface LoadTarget {
@@ -31,9 +32,9 @@ export interface LoadReport {
 }
 
 const TICK_MS = 10;
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = slowly(10_000);
 const ATTEMPTS = 20;
-const ANSWER_MS = 500;
+const ANSWER_MS = slowly(500);
 
 let running: { stop: AbortController; report: LoadReport; done: Promise<unknown> } | undefined;
 

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer, connect as dial, isIPv6, type Server, type Socket } from 'node:net';
+import { slowly } from '../wait.ts';
 import { type Mailbox, mailbox } from './mailbox.ts';
 
 /**
@@ -96,7 +97,7 @@ export const tcp = {
 
   /** The next line that arrives. */
   hear({ tag, timeout = 3000 }: Line) {
-    return find(tag).inbox.take(timeout);
+    return find(tag).inbox.take(slowly(timeout));
   },
 
   /** Addresses and ports as this side sees them. */
@@ -132,6 +133,7 @@ export interface Group {
 export interface Line {
   tag: string;
   text?: string;
+  /** Milliseconds, before `slowly`. */
   timeout?: number;
 }
 
@@ -155,7 +157,7 @@ async function open(tag: string, target: Target, timeout: number): Promise<void>
   conversations.set(tag, { socket, inbox });
   socket.write(`${tag}\n`);
   try {
-    const greeting = await inbox.take(timeout);
+    const greeting = await inbox.take(slowly(timeout));
     if (greeting !== tag) throw new Error(`greeted as ${greeting}`);
   } catch (error) {
     socket.destroy();
@@ -181,7 +183,7 @@ async function exchange(tag: string, text: string, timeout: number): Promise<voi
   const { socket, inbox } = find(tag);
   if (inbox.closed !== undefined) throw new Error(inbox.closed);
   socket.write(`${text}\n`);
-  const deadline = performance.now() + timeout;
+  const deadline = performance.now() + slowly(timeout);
   while ((await inbox.take(deadline - performance.now())) !== text);
 }
 

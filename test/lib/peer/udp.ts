@@ -1,6 +1,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { isIPv6 } from 'node:net';
+import { slowly } from '../wait.ts';
 import { type Mailbox, mailbox } from './mailbox.ts';
 
 /** UDP conversations: every datagram is `tag text`, so that a server can tell flows apart. */
@@ -63,7 +64,7 @@ export const udp = {
     const flow = find(tag);
     for (let attempt = 1; attempt <= attempts; attempt++) {
       send(flow, tag, text);
-      const answer = await flow.inbox.take(timeout).catch(() => undefined);
+      const answer = await flow.inbox.take(slowly(timeout)).catch(() => undefined);
       if (answer === text) return attempt;
     }
     throw new Error(`no answer after ${attempts} datagrams`);
@@ -74,7 +75,7 @@ export const udp = {
   },
 
   udpHear({ tag, timeout = 1500 }: { tag: string; timeout?: number }) {
-    return find(tag).inbox.take(timeout);
+    return find(tag).inbox.take(slowly(timeout));
   },
 
   /** Where the flow's last datagram came from, as this side sees it. */
