@@ -1,7 +1,20 @@
 import { join } from 'node:path';
-import { counter, drop_reason, hook, restored as restoredHalf } from '../../agent/abi/generated.ts';
+import {
+  counter,
+  drop_reason,
+  hook,
+  restored as restoredHalf,
+  verdict,
+} from '../../agent/abi/generated.ts';
 import { openPinnedMap } from '../../agent/kernel/map.ts';
 import type { Family, Node } from './topology.ts';
+
+const HOOK_NUMBERS = {
+  from_endpoint: hook.HOOK_FROM_ENDPOINT,
+  to_endpoint: hook.HOOK_TO_ENDPOINT,
+  from_netdev: hook.HOOK_FROM_NETDEV,
+  to_netdev: hook.HOOK_TO_NETDEV,
+};
 
 export type Half = 'forward' | 'reverse' | 'adopted';
 export type Restored = Record<Half, number>;
@@ -24,6 +37,17 @@ export function readDrops(node: Node, family: Family, reason: string): number {
     { length: hook.HOOK_COUNT },
     (_, at) => counter.COUNTER_DROPS + at * drop_reason.DROP_REASON_COUNT + number,
   );
+  return read(node, family, slots).reduce((sum, value) => sum + value, 0);
+}
+
+/** Packets that a hook's program has seen, whatever became of them. */
+export function readPackets(
+  node: Node,
+  family: Family,
+  name: 'from_endpoint' | 'to_endpoint' | 'from_netdev' | 'to_netdev',
+): number {
+  const base = counter.COUNTER_PACKETS + HOOK_NUMBERS[name] * verdict.VERDICT_COUNT;
+  const slots = Array.from({ length: verdict.VERDICT_COUNT }, (_, at) => base + at);
   return read(node, family, slots).reduce((sum, value) => sum + value, 0);
 }
 

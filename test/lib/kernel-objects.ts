@@ -21,8 +21,7 @@ const CURRENT = new Uint8Array(4);
 export async function kernelObjects(node: Node): Promise<KernelObjects> {
   const pins = readdirSync(node.bpffs, { recursive: true, encoding: 'utf8' }).sort();
   const own = new Set(FAMILIES.flatMap((family) => mapIds(join(node.bpffs, family))));
-  const { stdout } = await run(['bpftool', '--json', 'prog', 'show']);
-  const programs = JSON.parse(stdout) as { map_ids?: number[] }[];
+  const programs = await allPrograms();
   const { stdout: pids } = await run(['ip', 'netns', 'pids', node.ns.name]);
   return {
     programs: programs.filter(({ map_ids = [] }) => map_ids.some((id) => own.has(id))).length,
@@ -30,6 +29,16 @@ export async function kernelObjects(node: Node): Promise<KernelObjects> {
     processes: pids.trim().split('\n').length,
     pins,
   };
+}
+
+/** Ids of all programs that the kernel holds. */
+export async function liveProgramIds(): Promise<Set<number>> {
+  return new Set((await allPrograms()).map(({ id }) => id));
+}
+
+async function allPrograms(): Promise<{ id: number; map_ids?: number[] }[]> {
+  const { stdout } = await run(['bpftool', '--json', 'prog', 'show']);
+  return JSON.parse(stdout);
 }
 
 /** Why pins contradict each other: each connection table must be the one that programs use. */
