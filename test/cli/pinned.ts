@@ -6,13 +6,13 @@ import { fileURLToPath } from 'node:url';
 import { encode } from '../../agent/abi/codec.ts';
 import { type CtEntry, layouts, type NatEntry, type Tuple } from '../../agent/abi/generated.ts';
 import { calibrateNode, writeNodeState } from '../../agent/engine/clock.ts';
-import { prepareDatapath } from '../../agent/engine/datapath.ts';
+import { prepareDatapath, type TableSizes } from '../../agent/engine/datapath.ts';
 import { openPinnedMap } from '../../agent/kernel/map.ts';
 import { type Family, familyOf, parseAddress } from '../../agent/lib/ip.ts';
 import { datapathNow, readNodeState } from '../../agent/tables/clock.ts';
 import { mountBpffs } from '../kernel/sandbox.ts';
 
-const SEKISHO = fileURLToPath(new URL('../../bin/sekisho', import.meta.url));
+export const SEKISHO = fileURLToPath(new URL('../../bin/sekisho', import.meta.url));
 const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 
 export const [TCP, UDP, ICMP, OUT, IN, RELATED] = [6, 17, 1, 0, 1, 2];
@@ -39,14 +39,14 @@ export interface Pinned extends Disposable {
 }
 
 /** Loads the real programs, pins their maps in a bpffs of the test's own, and lets go. */
-export async function pinDatapath(): Promise<Pinned> {
+export async function pinDatapath(sizes: Partial<TableSizes> = {}): Promise<Pinned> {
   const mount = mountBpffs();
   const bpffs = join(mount.path, 'sekisho');
   mkdirSync(bpffs);
   const state = calibrateNode(bpffs);
   const { secret, hz } = state;
-  const sizes = { ct_tcp: 8192, ct_any: 8192, snat: 8192 };
-  using prepared = prepareDatapath({ bpffs, sizes, logger: SILENT });
+  const all = { ct_tcp: 8192, ct_any: 8192, snat: 8192, ...sizes };
+  using prepared = prepareDatapath({ bpffs, sizes: all, logger: SILENT });
   (await prepared.load({ secret, hz }))[Symbol.dispose]();
   writeNodeState(bpffs, state);
 
