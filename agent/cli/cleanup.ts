@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { detachAll } from '../engine/attach.ts';
 import { layoutsPin, nodePin } from '../engine/pins.ts';
-import { isBpffs, lockFile, unpin, withPrivilege } from '../kernel/fs.ts';
+import { isBpffs, lockFile, lockPath, unpin, withPrivilege } from '../kernel/fs.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
 import { configOf } from './context.ts';
@@ -22,8 +22,9 @@ export function register(program: Command): void {
 async function cleanup(_options: unknown, command: Command): Promise<void> {
   const { bpffs, runDir } = configOf(command).state;
   const leftovers = RUN_FILES.map((name) => join(runDir, name)).filter(existsSync);
-  using lock = lockAgainstAgent(runDir);
-  void lock;
+  using run = lockAgainstAgent(runDir, () => lockFile(join(runDir, LOCK)));
+  using pins = lockAgainstAgent(bpffs, () => lockPath(bpffs));
+  void [run, pins];
   const removed = withPrivilege(() => removePins(bpffs));
   rmSync(join(runDir, LOCK), { force: true });
   for (const path of leftovers) {
@@ -34,10 +35,10 @@ async function cleanup(_options: unknown, command: Command): Promise<void> {
   await writeLines(out, removed.length > 0 ? removed : ['nothing to remove']);
 }
 
-/** Keeps an agent from starting meanwhile. Throws E_LOCKED while one runs. */
-function lockAgainstAgent(runDir: string): Disposable {
-  if (!existsSync(runDir)) return { [Symbol.dispose]() {} };
-  const lock = withPrivilege(() => lockFile(join(runDir, LOCK)));
+/** Keeps an agent from starting with this directory meanwhile. Throws E_LOCKED while one runs. */
+function lockAgainstAgent(directory: string, take: () => Disposable | undefined): Disposable {
+  if (!existsSync(directory)) return { [Symbol.dispose]() {} };
+  const lock = withPrivilege(take);
   if (lock) return lock;
   throw new SekishoError('E_LOCKED', 'an agent is running', {
     hint: 'stop it first: systemctl stop sekisho',

@@ -1,27 +1,12 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Config } from '../config/schema.ts';
 import type { AttachMode } from '../engine/attach.ts';
 import { readNetwork } from '../engine/ip-tool.ts';
-import { checkMasqueradeAddresses, selectDevices } from '../engine/network.ts';
+import { checkMasqueradeAddresses, type Interface, selectDevices } from '../engine/network.ts';
 import { type Capabilities, probeCapabilities } from '../kernel/capabilities.ts';
-import { isBpffs, lockFile, withPrivilege } from '../kernel/fs.ts';
+import { isBpffs } from '../kernel/fs.ts';
 import { ConfigError, SekishoError } from '../lib/errors.ts';
-
-/**
- * Makes sure that this is the only agent of its run directory. Throws E_LOCKED, and E_PRIVILEGE
- * when the directory cannot be written.
- */
-export function takeLock(runDir: string): Disposable {
-  const lock = withPrivilege(() => {
-    mkdirSync(runDir, { recursive: true, mode: 0o755 });
-    return lockFile(`${runDir}/agent.lock`);
-  });
-  if (lock) return lock;
-  throw new SekishoError('E_LOCKED', 'another agent is running', {
-    hint: `it holds ${runDir}/agent.lock`,
-  });
-}
 
 /** Throws for the first thing that the machine or the process lacks; changes nothing. */
 export function checkMachine(bpffs: string): Capabilities {
@@ -55,11 +40,15 @@ export function chooseAttach({ attach }: Config['datapath'], { tcx }: Capabiliti
   return attach;
 }
 
-/** Throws for what the configuration asks of a network that does not have it. */
-export async function checkAgainstNetwork({ node, masquerade }: Config): Promise<void> {
+/**
+ * The devices that the configuration leads to. Throws for what it asks of a network that does
+ * not have it.
+ */
+export async function checkAgainstNetwork({ node, masquerade }: Config): Promise<Interface[]> {
   const network = await readNetwork();
-  selectDevices(network, node.devices);
+  const devices = selectDevices(network, node.devices);
   checkMasqueradeAddresses(network, masquerade.addresses);
+  return devices;
 }
 
 function missingPrivilege(held: Capabilities): string | undefined {

@@ -58,6 +58,7 @@ export interface Libbpf {
     number
   >;
   bpf_prog_test_run_opts: Native<[fd: Fd, opts: Memory], number>;
+  bpf_prog_query_opts: Native<[target: number, type: number, opts: Memory], number>;
   bpf_link_create: Native<[program: Fd, target: number, type: number, opts: null], number>;
   bpf_link_update: Native<[link: Fd, program: Fd, opts: null], number>;
   bpf_link_detach: Native<[link: Fd], number>;
@@ -115,6 +116,7 @@ const LIBBPF: Record<keyof Libbpf, string> = {
 
   bpf_prog_load: 'int bpf_prog_load(int, str, str, void *, size_t, void *)',
   bpf_prog_test_run_opts: 'int bpf_prog_test_run_opts(int, void *)',
+  bpf_prog_query_opts: 'int bpf_prog_query_opts(int, int, void *)',
   bpf_link_create: 'int bpf_link_create(int, int, int, void *)',
   bpf_link_update: 'int bpf_link_update(int, int, void *)',
   bpf_link_detach: 'int bpf_link_detach(int)',

@@ -1,4 +1,12 @@
-import { closeSync, openSync, statfsSync, unlinkSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  statfsSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs';
 import { SekishoError } from '../lib/errors.ts';
 import { EWOULDBLOCK, kernelError } from './error.ts';
 import { lastErrno, libc } from './ffi.ts';
@@ -31,12 +39,37 @@ export function unpin(path: string): boolean {
  * holds it. The kernel releases it with the process, however that ends.
  */
 export function lockFile(path: string): Disposable | undefined {
-  const fd = openSync(path, 'a', 0o600);
-  if (libc().flock(fd, LOCK_EX_NB) === 0) return { [Symbol.dispose]: () => closeSync(fd) };
-  const errno = lastErrno();
+  return lock(openSync(path, 'a', 0o600), path);
+}
+
+/**
+ * The same for something that is there: a directory, or a namespace under `/proc/PID/ns`, which
+ * is one and the same for all that are in it.
+ */
+export function lockPath(path: string): Disposable | undefined {
+  return lock(openSync(path, 'r'), path);
+}
+
+/** Takes the descriptor over. A directory that was removed meanwhile would lock out nobody. */
+function lock(fd: number, path: string): Disposable | undefined {
+  const errno = libc().flock(fd, LOCK_EX_NB) === 0 ? 0 : lastErrno();
+  if (errno === 0 && fstatSync(fd).nlink > 0) return { [Symbol.dispose]: () => closeSync(fd) };
   closeSync(fd);
-  if (errno === EWOULDBLOCK) return undefined;
+  if (errno === 0 || errno === EWOULDBLOCK) return undefined;
   throw kernelError(errno, `lock ${path}`);
+}
+
+/** The process that holds the lock on a path; undefined when that cannot be told. */
+export function lockHolder(path: string): number | undefined {
+  try {
+    const inode = `:${statSync(path, { bigint: true }).ino}`;
+    const locks = readFileSync('/proc/locks', 'utf8').split('\n');
+    const fields = locks.map((line) => line.trim().split(/\s+/));
+    const held = fields.find((field) => field[1] === 'FLOCK' && field[5]?.endsWith(inode));
+    return Number(held?.[4]) || undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Runs `action`; throws E_PRIVILEGE where the file system refuses this user. */
