@@ -40,8 +40,9 @@ async function ip(...args: string[]): Promise<string> {
 }
 
 /**
- * Calls `changed` after links, addresses or routes may have changed: 100 ms after the last
- * event, at the latest a second after the first one. Events only mean "read again".
+ * Calls `changed` when links, addresses or routes may have changed: at the first event, since a
+ * new route may lead past the hooks, then 100 ms after the last one, at the latest a second after
+ * the first one. Events only mean "read again".
  */
 export function watchNetwork(changed: () => void, logger: Logger): Disposable {
   const settle = debounce(changed);
@@ -98,7 +99,10 @@ function debounce(action: () => void): { trigger: () => void; cancel: () => void
   return {
     trigger() {
       const now = performance.now();
-      if (timer === undefined) first = now;
+      if (timer === undefined) {
+        first = now;
+        setImmediate(action);
+      }
       clearTimeout(timer);
       timer = setTimeout(fire, Math.min(SETTLE_MS, Math.max(0, first + SETTLE_LIMIT_MS - now)));
     },
