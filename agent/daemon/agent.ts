@@ -17,7 +17,12 @@ import { readCounters } from '../tables/counters.ts';
 import { readDevices } from '../tables/devices.ts';
 import { HOOKS } from '../tables/names.ts';
 import { createLogger } from '../telemetry/log.ts';
-import { type Metrics, type MetricsSources, registerMetrics } from '../telemetry/metrics.ts';
+import {
+  type Metrics,
+  type MetricsSources,
+  reconcileTimer,
+  registerMetrics,
+} from '../telemetry/metrics.ts';
 import { serveMetrics } from '../telemetry/server.ts';
 import { serveApi } from './api.ts';
 import { checkAgainstNetwork, checkMachine, chooseAttach } from './checks.ts';
@@ -103,7 +108,9 @@ async function start(surroundings: Surroundings, stack: AsyncDisposableStack): P
   stack.use(reapers.ipv4);
   stack.use(reapers.ipv6);
 
-  const node = stack.use(keepNode(config, attach, datapath, reapers, logger));
+  const node = stack.use(
+    keepNode(config, attach, datapath, reapers, reconcileTimer(registry), logger),
+  );
   warnOfSmallerRange(config, datapath, logger);
   await node.refresh();
   await datapath.settle();
@@ -149,6 +156,7 @@ function keepNode(
   attach: AttachMode,
   datapath: Datapath,
   reapers: Reapers,
+  onReconciled: (seconds: number) => void,
   logger: Logger,
 ): NodeKeeper {
   const { bpffs, runDir } = config.state;
@@ -163,7 +171,7 @@ function keepNode(
     });
   const { programs } = datapath;
   const context = { bpffs, programs, attach, tables: rowTables(datapath), scrub, logger };
-  return createNode({ config, store, context, logger });
+  return createNode({ config, store, context, onReconciled, logger });
 }
 
 /** Answers are looked for inside the NAT range only. */

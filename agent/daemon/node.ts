@@ -35,6 +35,8 @@ export interface NodeOptions {
   config: Config;
   store: EndpointStore;
   context: ReconcileContext;
+  /** After maps and hooks were made to follow a plan, or that failed. */
+  onReconciled(seconds: number): void;
   logger: Logger;
 }
 
@@ -64,7 +66,7 @@ export interface NodeKeeper extends AsyncDisposable {
 }
 
 /** Every change runs after the one before it. */
-export function createNode({ store, logger, ...options }: NodeOptions): NodeKeeper {
+export function createNode({ store, onReconciled, logger, ...options }: NodeOptions): NodeKeeper {
   const serial = createSerial();
   let { config, context } = options;
   const reattached = Object.fromEntries(HOOKS.map((hook) => [hook, 0])) as Record<Hook, number>;
@@ -78,7 +80,10 @@ export function createNode({ store, logger, ...options }: NodeOptions): NodeKeep
     const { bpffs, programs } = context;
     const plan = planFor(config, store, bpffs, state, applied);
     const lost = applied ? lostSlots(bpffs, applied.plan, applied.programs) : [];
-    await reconcile(plan, context);
+    const begun = performance.now();
+    await reconcile(plan, context).finally(() => {
+      onReconciled((performance.now() - begun) / 1000);
+    });
     for (const slot of lost) tellLost(slot);
     logNew(plan, applied?.plan, logger);
     applied = { plan, programs, devices: config.node.devices };

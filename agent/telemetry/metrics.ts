@@ -1,4 +1,4 @@
-import { Counter, collectDefaultMetrics, Gauge, type Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, type Registry } from 'prom-client';
 import type { PassResult } from '../engine/collector.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import type { Counters } from '../tables/counters.ts';
@@ -6,6 +6,8 @@ import type { Hook } from '../tables/names.ts';
 import { attemptsHistogram } from './attempts.ts';
 
 const PREFIX = 'sekisho_';
+/** Seconds: an unchanged network, some hooks, a scrub of large tables. */
+const RECONCILE_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const PROTOCOLS = { ct_tcp: 'tcp', ct_any: 'any' } as const;
 
 type TableName = PassResult['table'];
@@ -53,6 +55,17 @@ export function registerMetrics(registry: Registry, sources: MetricsSources): Me
     ...collectorMetrics(make, sources),
     onReload: (status: 'applied' | 'refused') => reloads.inc({ status }),
   };
+}
+
+/** Tells how long it took to make maps and hooks what the network and the configuration ask for. */
+export function reconcileTimer(registry: Registry): (seconds: number) => void {
+  const histogram = new Histogram({
+    name: `${PREFIX}reconcile_duration_seconds`,
+    help: 'Time to make maps and hooks what network and configuration ask for.',
+    buckets: RECONCILE_BOUNDS,
+    registers: [registry],
+  });
+  return (seconds) => histogram.observe(seconds);
 }
 
 type Maker = ReturnType<typeof metricMaker>;
@@ -201,6 +214,11 @@ function collectorMetrics(make: Maker, { capacity, settings }: MetricsSources) {
   const mapPressure = make.gauge('map_pressure', 'Entries by capacity, 0 to 1.', ['map']);
   const evictions = make.counter('map_evictions_total', 'Entries that LRU took.', ['map']);
   const evictedBefore = new Map<string, number>();
+  for (const family of FAMILIES) {
+    for (const protocol of Object.values(PROTOCOLS)) {
+      for (const status of ['completed', 'failed']) runs.inc({ family, protocol, status }, 0);
+    }
+  }
 
   return {
     onPass(result: PassResult) {

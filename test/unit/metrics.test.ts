@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Registry } from 'prom-client';
+import type { PassResult } from '../../agent/engine/collector.ts';
+import { nameCounters } from '../../agent/tables/counters.ts';
+import { reconcileTimer, registerMetrics } from '../../agent/telemetry/metrics.ts';
+
+/** Names that dashboards and alerts rely on; those of services come with services. */
+const PUBLISHED = `conntrack_gc_runs_total conntrack_gc_duration_seconds conntrack_gc_entries
+  conntrack_gc_interval_seconds nat_gc_entries_total map_entries map_capacity map_pressure
+  map_evictions_total map_update_errors_total nat_restored_total nat_port_allocation_attempts
+  nat_port_allocation_failures_total nat_ports_used_ratio_max datapath_packets_total drop_total
+  reconcile_duration_seconds agent_info`.split(/\s+/);
+
+const PASS: PassResult = {
+  ...{ family: 'ipv4', table: 'ct_tcp', alive: 250, deleted: 5, skipped: 1, failed: 0 },
+  ...{ natDeleted: 8, evicted: 0, durationMs: 1500 },
+};
+
+function openMetrics() {
+  const registry = new Registry();
+  const reconciled = reconcileTimer(registry);
+  const metrics = registerMetrics(registry, {
+    version: '1.2.3',
+    settings: () => ({ node: 'node-a', ports: 1000, interval: 30 }),
+    reattached: () => ({ from_endpoint: 0, to_endpoint: 0, from_netdev: 0, to_netdev: 0 }),
+    counters: () => nameCounters([]),
+    capacity: () => 1000,
+  });
+  const sample = async (name: string) => {
+    const line = (await registry.metrics()).split('\n').find((text) => text.startsWith(`${name} `));
+    return line === undefined ? undefined : Number(line.slice(name.length));
+  };
+  return { registry, reconciled, metrics, sample };
+}
+
+test('every published metric is served', async () => {
+  const { registry } = openMetrics();
+  const text = await registry.metrics();
+  const served = [...text.matchAll(/^# TYPE sekisho_(\w+)/gm)].map(([, name]) => name);
+  assert.deepEqual(
+    PUBLISHED.filter((name) => !served.includes(name)),
+    [],
+  );
+});
+
+test('every metric has a help text, and counters end in _total', async () => {
+  const { registry } = openMetrics();
+  for (const { name, help, type } of await registry.getMetricsAsJSON()) {
+    if (!name.startsWith('sekisho_')) continue;
+    assert.ok(help.endsWith('.'), name);
+    assert.equal(name.endsWith('_total'), String(type) === 'counter', name);
+  }
+});
+
+test('a pass tells the fill of its table and what it collected', async () => {
+  const { metrics, sample } = openMetrics();
+  metrics.onPass(PASS);
+  assert.equal(await sample('sekisho_map_pressure{map="ipv4/ct_tcp"}'), 0.25);
+  const labels = 'family="ipv4",protocol="tcp"';
+  assert.equal(await sample(`sekisho_conntrack_gc_duration_seconds{${labels}}`), 1.5);
+  assert.equal(await sample(`sekisho_conntrack_gc_runs_total{${labels},status="completed"}`), 1);
+  assert.equal(await sample(`sekisho_conntrack_gc_runs_total{${labels},status="failed"}`), 0);
+});
+
+test('ports in use are told as a share of the NAT range', async () => {
+  const { metrics, sample } = openMetrics();
+  const halves = { egress: 0, ingress: 0 };
+  const nat = { alive: halves, deleted: halves, portsUsedMax: 905 };
+  metrics.onPass({ ...PASS, table: 'snat', nat });
+  assert.equal(await sample('sekisho_nat_ports_used_ratio_max{family="ipv4"}'), 0.905);
+});
+
+test('evictions never fall, whatever a pass could not see', async () => {
+  const { metrics, sample } = openMetrics();
+  for (const evicted of [7, 4, 9]) metrics.onPass({ ...PASS, evicted });
+  assert.equal(await sample('sekisho_map_evictions_total{map="ipv4/ct_tcp"}'), 9);
+});
+
+test('reconciling is timed in seconds', async () => {
+  const { reconciled, sample } = openMetrics();
+  reconciled(0.03);
+  reconciled(3);
+  assert.equal(await sample('sekisho_reconcile_duration_seconds_bucket{le="0.025"}'), 0);
+  assert.equal(await sample('sekisho_reconcile_duration_seconds_bucket{le="0.05"}'), 1);
+  assert.equal(await sample('sekisho_reconcile_duration_seconds_count'), 2);
+});
