@@ -5,7 +5,7 @@ import {
   type Prefix,
   parseAddress,
   parsePrefix,
-  prefixContains,
+  prefixAround,
 } from '../lib/ip.ts';
 import type { PrefixRow } from '../tables/prefixes.ts';
 
@@ -27,7 +27,13 @@ type Flagged = Pick<PrefixRow, 'prefix' | 'flags'>;
  */
 export function prefixRows(family: Family, sources: PrefixSources): PrefixRow[] {
   const own = merge(collect(sources).filter((row) => row.prefix.family === family));
-  return own.map(({ prefix }) => ({ prefix, identity: 0, flags: flagsAround(own, prefix) }));
+  const rows = [...own.values()].sort((a, b) => a.prefix.length - b.prefix.length);
+  const lengths = [...new Set(rows.map(({ prefix }) => prefix.length))];
+  return rows.map(({ prefix }) => ({
+    prefix,
+    identity: 0,
+    flags: flagsAround(own, lengths, prefix),
+  }));
 }
 
 function collect({ exclude, podCIDRs, nodes }: PrefixSources): Flagged[] {
@@ -47,17 +53,20 @@ function hostPrefix(text: string): Prefix {
   return { ...address, length: address.bytes.length * 8 };
 }
 
-function merge(rows: Flagged[]): Flagged[] {
+/** By the text of the prefix. */
+function merge(rows: Flagged[]): Map<string, Flagged> {
   const merged = new Map<string, Flagged>();
   for (const { prefix, flags } of rows) {
     const name = formatPrefix(prefix);
     merged.set(name, { prefix, flags: flags | (merged.get(name)?.flags ?? 0) });
   }
-  return [...merged.values()].sort((a, b) => a.prefix.length - b.prefix.length);
+  return merged;
 }
 
-function flagsAround(rows: Flagged[], inner: Prefix): number {
-  return rows
-    .filter(({ prefix }) => prefix.length <= inner.length && prefixContains(prefix, inner.bytes))
-    .reduce((flags, row) => flags | row.flags, 0);
+/** Of the prefix and those around it, looked up by each length there is: there may be thousands. */
+function flagsAround(rows: Map<string, Flagged>, lengths: number[], inner: Prefix): number {
+  return lengths
+    .filter((length) => length <= inner.length)
+    .map((length) => rows.get(formatPrefix(prefixAround(inner, length)))?.flags ?? 0)
+    .reduce((flags, around) => flags | around, 0);
 }

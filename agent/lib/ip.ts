@@ -49,6 +49,11 @@ export function parsePrefix(text: string): Prefix {
   return { family, bytes: maskBytes(bytes, length), length };
 }
 
+/** The prefix of that length around an address; bits beyond it are cleared. */
+export function prefixAround({ family, bytes }: Address, length: number): Prefix {
+  return { family, bytes: maskBytes(bytes, length), length };
+}
+
 /** Whether an address (4 or 16 bytes) lies inside a prefix; never across families. */
 export function prefixContains(prefix: Prefix, address: Uint8Array): boolean {
   if (prefix.bytes.length !== address.length) return false;

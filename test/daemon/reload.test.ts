@@ -119,6 +119,11 @@ test('a file that cannot be applied is refused as a whole', async (t) => {
       { masquerade: { addresses: ['192.0.2.1'], exclude: [EXCLUDED] } },
       /^masquerade\.addresses: 192\.0\.2\.1 is not an address of this node/,
     ],
+    [
+      'more prefixes than there is room for, found out half way',
+      { masquerade: { exclude: prefixes(16_500) } },
+      /no space left on device/,
+    ],
     ['a taken address', { metrics: { listen: '0.0.0.0:9964' } }, /cannot listen on 0\.0\.0\.0/],
   ];
   for (const [name, settings, says] of refused) {
@@ -268,6 +273,10 @@ async function hangUp(scene: ManagedScene): Promise<ReloadStatus> {
 async function names(scene: ManagedScene): Promise<string[]> {
   const { body } = await call(scene, 'GET', '/v1/endpoints');
   return body.endpoints.map(({ name }: { name: string }) => name);
+}
+
+function prefixes(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `100.${64 + (i >> 8)}.${i & 255}.0/24`);
 }
 
 function refusals({ agent }: ManagedScene): unknown[] {

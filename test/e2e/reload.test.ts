@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { configure, type Settings } from '../lib/daemon.ts';
+import { readDrops } from '../lib/counts.ts';
+import { configure, nodeSettings, type Settings } from '../lib/daemon.ts';
 import { dissect } from '../lib/dissect.ts';
 import { openWire } from '../lib/raw-socket.ts';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
-import { FAMILIES } from '../lib/topology.ts';
+import { FAMILIES, type Family } from '../lib/topology.ts';
 import { until } from '../lib/wait.ts';
 
 const PORT = 7000;
@@ -53,6 +54,44 @@ test('connections and transfers live through reloads that replace every program'
   await bulk;
   t.diagnostic(`${transfers} transfers of ${BYTES / 1e6} MB`);
   assert.ok(transfers > 0);
+  assert.deepEqual(
+    (await wire.take()).map(({ frame }) => dissect(frame).ip),
+    [],
+  );
+});
+
+test('no private source leaves while pods and their ranges come and go with the file', async () => {
+  await using scene = await managedScene({ pods: 2 });
+  const { topo } = scene;
+  const node = nth(topo.nodes);
+  const { node: plain, endpoints } = nodeSettings(node) as {
+    node: { podCIDRs: string[] };
+    endpoints: unknown[];
+  };
+  await using wire = await openWire(topo.world, 'eth0', {
+    sources: ['10.0.0.0/8', 'fd00:1::/64'],
+  });
+  const stop = new AbortController();
+  const talk = async (family: Family) => {
+    const target = { host: nth(topo.worldAddresses)[family], port: PORT };
+    while (!stop.signal.aborted) await nth(scene.pods, 1).udpFlood({ ...target, count: 32 });
+  };
+  const talks = FAMILIES.map(talk);
+
+  const wide = { ...plain, podCIDRs: ['10.0.0.0/8', 'fd00::/16'] };
+  for (let round = 0; round < 4; round++) {
+    await reload(scene, { node: wide, endpoints: endpoints.slice(0, 1) });
+    await reload(scene, { node: plain, endpoints });
+    await reload(scene, { node: wide, endpoints });
+    await reload(scene, { node: plain, endpoints: endpoints.slice(0, 1) });
+  }
+  stop.abort();
+  await Promise.all(talks);
+  const dropped = FAMILIES.map((family) => readDrops(node, family, 'unknown_source'));
+  assert.ok(
+    dropped.every((count) => count > 0),
+    `${dropped}`,
+  );
   assert.deepEqual(
     (await wire.take()).map(({ frame }) => dissect(frame).ip),
     [],
