@@ -11,6 +11,7 @@ import {
   type Slot,
   settleSlot,
   slotPin,
+  slotProgramIds,
 } from './attachment.ts';
 import type { Logger } from './logger.ts';
 import { linkDirectory } from './pins.ts';
@@ -48,6 +49,12 @@ export function attachHooks(
       putProgram(bpffs, { ifindex, hook, family }, programs[family][hook], attach);
     }
   }
+}
+
+/** Ids of all programs that the pins stand for. */
+export function pinnedProgramIds(bpffs: string): Set<number> {
+  const pinned = [...pinnedSlots(bpffs), ...stagedSlots(bpffs)];
+  return new Set(pinned.flatMap((slot) => slotProgramIds(bpffs, slot)));
 }
 
 /** Everything that is pinned, ordered by interface. */

@@ -128,22 +128,48 @@ export function clearSlot(bpffs: string, slot: Slot): boolean {
   return wasAttached;
 }
 
-/** Removes what a change of a slot left that a crash cut short. */
+/** Completes a change of a slot that a crash cut short, or removes what it left. */
 export function settleSlot(bpffs: string, slot: Slot): void {
   const path = slotPin(bpffs, slot);
+  const staged = stagedPin(path, 'tc');
   using pinned = openPinnedAttachment(path);
-  if (!(pinned instanceof BpfProgram)) detachPinned(stagedPin(path, 'tc'), slot);
-  unpin(stagedPin(path, 'tc'));
+  using successor = openPinnedAttachment(staged);
+  if (pinned instanceof BpfProgram && successor?.id === findFilter(slot)?.programId) {
+    if (successor) renameSync(staged, path);
+  } else {
+    detachPinned(staged, slot);
+  }
+  unpin(staged);
   unpin(stagedPin(path, 'tcx'));
 }
 
+/** A filter of another program is another namespace's, whose interface has the same index. */
 function detachPinned(path: string, slot: Slot): boolean {
   using pinned = openPinnedAttachment(path);
   if (pinned === undefined) return false;
-  if (pinned instanceof BpfProgram) return detachTc(tcHook(slot), filterName(slot));
+  if (pinned instanceof BpfProgram) {
+    if (findFilter(slot)?.programId !== pinned.id) return false;
+    return detachTc(tcHook(slot), filterName(slot));
+  }
   const isAttached = pinned.ifindex !== 0;
   if (isAttached) pinned.detach();
   return isAttached;
+}
+
+/** Ids of the programs that the pins of a slot stand for, staged ones included. */
+export function slotProgramIds(bpffs: string, slot: Slot): number[] {
+  const path = slotPin(bpffs, slot);
+  return [path, stagedPin(path, 'tcx'), stagedPin(path, 'tc')].flatMap((pin) => {
+    using pinned = openPinnedAttachment(pin);
+    if (pinned === undefined) return [];
+    return [pinned instanceof BpfLink ? pinned.programId : pinned.id];
+  });
+}
+
+/** Is there a filter of ours that no pin here stands for? */
+export function hasStrayFilter(bpffs: string, slot: Slot): boolean {
+  const programId = findFilter(slot)?.programId;
+  return programId !== undefined && !slotProgramIds(bpffs, slot).includes(programId);
 }
 
 function tcHook({ ifindex, hook }: Slot): TcHook {

@@ -5,11 +5,16 @@ import type { Interface } from './network.ts';
 import type { Plan } from './plan.ts';
 
 /** Every slot that a plan fills, in the order of attaching. */
-export function plannedSlots({ devices, endpoints }: Plan): Slot[] {
+export function plannedSlots(plan: Plan): Slot[] {
   return [
-    ...devices.flatMap((link) => slotsOf(link, DEVICE_HOOKS)),
-    ...unique(endpoints.map(({ link }) => link)).flatMap((link) => slotsOf(link, ENDPOINT_HOOKS)),
+    ...plan.devices.flatMap((link) => slotsOf(link, DEVICE_HOOKS)),
+    ...endpointLinks(plan).flatMap((link) => slotsOf(link, ENDPOINT_HOOKS)),
   ];
+}
+
+/** Interfaces with endpoints behind them, each once. */
+export function endpointLinks({ endpoints }: Plan): Interface[] {
+  return [...new Map(endpoints.map(({ link }) => [link.ifindex, link])).values()];
 }
 
 /** Slots of a plan that was applied with these programs and where they are attached no more. */
@@ -22,9 +27,4 @@ export function lostSlots(bpffs: string, plan: Plan, programs: Programs): Slot[]
 
 function slotsOf({ ifindex }: Interface, hooks: readonly Hook[]): Slot[] {
   return hooks.flatMap((hook) => FAMILIES.map((family) => ({ ifindex, hook, family })));
-}
-
-/** One interface may have several endpoints behind it. */
-function unique(links: readonly Interface[]): Interface[] {
-  return [...new Map(links.map((link) => [link.ifindex, link])).values()];
 }

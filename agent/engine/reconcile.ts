@@ -11,6 +11,7 @@ import {
   type Hook,
   sweepAttachments,
 } from './attach.ts';
+import { endpointLinks } from './hook-watch.ts';
 import type { Logger } from './logger.ts';
 import type { Interface } from './network.ts';
 import type { Plan } from './plan.ts';
@@ -74,7 +75,7 @@ export async function reconcile(plan: Plan, context: ReconcileContext): Promise<
   for (const family of FAMILIES) {
     for (const row of changes[family].moved) tables[family].endpoints.set(row);
   }
-  for (const { link } of plan.endpoints) attachIfThere(link, ENDPOINT_HOOKS, context);
+  for (const link of endpointLinks(plan)) attachIfThere(link, ENDPOINT_HOOKS, context);
 
   sweepAttachments(bpffs, wantedHooks(plan), logger);
   const left: Uint8Array[] = [];

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { ATTACH_MODES } from '../lib/attach-modes.ts';
 import { configure, type Settings, sekisho, sekishoOn, startAgent } from '../lib/daemon.ts';
 import { managedScene, nth } from '../lib/scene.ts';
 import { topology } from '../lib/topology.ts';
@@ -60,19 +61,22 @@ test('a second daemon is refused, the first one and its pins are left alone', as
   });
 });
 
-test('hooks that were pinned elsewhere are not doubled', async () => {
-  await using scene = await managedScene({ settings: SMALL });
-  const node = nth(scene.topo.nodes);
-  const before = scene.agent.configFile;
-  await scene.agent.stop();
-  const moved = { ...SMALL, state: { bpffs: `${node.bpffs}-moved`, runDir: node.runDir } };
-  const { code, stderr } = await sekishoOn(node, configure(node, moved), 'agent');
-  assert.equal(code, 1);
-  assert.match(stderr, /^sekisho: to_netdev of another Sekisho is attached to eth0 \(.*cleanup/);
-  assert.ok(!existsSync(moved.state.bpffs));
+for (const { attach, skip } of ATTACH_MODES) {
+  test(`hooks on ${attach} that were pinned elsewhere are not doubled`, { skip }, async () => {
+    const settings = { ...SMALL, datapath: { attach } };
+    await using scene = await managedScene({ settings });
+    const node = nth(scene.topo.nodes);
+    const before = scene.agent.configFile;
+    await scene.agent.stop();
+    const moved = { ...settings, state: { bpffs: `${node.bpffs}-moved`, runDir: node.runDir } };
+    const { code, stderr } = await sekishoOn(node, configure(node, moved), 'agent');
+    assert.equal(code, 1);
+    assert.match(stderr, /^sekisho: to_netdev of another Sekisho is attached to eth0 \(.*cleanup/);
+    assert.ok(!existsSync(moved.state.bpffs));
 
-  assert.equal(before, configure(node, SMALL));
-  assert.equal((await sekisho(scene.topo, 'cleanup')).code, 0);
-  await startAgent(scene.topo, moved);
-  assert.ok(existsSync(join(moved.state.bpffs, 'links')));
-});
+    assert.equal(before, configure(node, settings));
+    assert.equal((await sekisho(scene.topo, 'cleanup')).code, 0);
+    await startAgent(scene.topo, moved);
+    assert.ok(existsSync(join(moved.state.bpffs, 'links')));
+  });
+}

@@ -23,22 +23,29 @@ const QUIET = { debug() {}, info() {}, warn() {}, error() {} };
 const OURS = 'sekisho_to_netdev_ipv4';
 const TC_ACT_UNSPEC = -1;
 
-/** What a crash can leave: what is pinned for a slot, what is staged, and whether a filter is up. */
+/** What a crash can leave: what is pinned for a slot, what is staged, whose filter is up. */
 interface Wreck {
   name: string;
   pinned?: 'link' | 'program';
   staged?: 'link' | 'program';
-  filter?: boolean;
+  filter?: 'pinned' | 'staged';
 }
 
 const WRECKS: Wreck[] = [
   { name: 'nothing at all' },
   { name: 'a program that no filter has yet', staged: 'program' },
-  { name: 'a filter whose program is staged', staged: 'program', filter: true },
+  { name: 'a filter whose pin is to come', staged: 'program', filter: 'staged' },
+  {
+    name: 'a filter that is to be replaced',
+    pinned: 'program',
+    staged: 'program',
+    filter: 'pinned',
+  },
+  { name: 'a filter that was replaced', pinned: 'program', staged: 'program', filter: 'staged' },
   { name: 'a link whose filter is to come', pinned: 'link', staged: 'program' },
-  { name: 'a link and the filter after it', pinned: 'link', staged: 'program', filter: true },
-  { name: 'a link that is staged', staged: 'link' },
-  { name: 'a filter and the link after it', pinned: 'program', staged: 'link', filter: true },
+  { name: 'a link and the filter after it', pinned: 'link', staged: 'program', filter: 'staged' },
+  { name: 'a link whose pin is to come', staged: 'link' },
+  { name: 'a filter and the link after it', pinned: 'program', staged: 'link', filter: 'pinned' },
   { name: 'a link whose filter is gone', pinned: 'program', staged: 'link' },
   { name: 'a pin whose filter is gone', pinned: 'program' },
 ];
@@ -79,7 +86,12 @@ function wreck(bpffs: string, slot: Slot, { pinned, staged, filter }: Wreck): vo
   };
   if (pinned) pin(pinned, program, path);
   if (staged) pin(staged, other, stagedPin(path, staged === 'link' ? 'tcx' : 'tc'));
-  if (filter) attachTc(program, { ifindex: slot.ifindex, direction: 'egress' }, OURS);
+  if (filter)
+    attachTc(
+      filter === 'pinned' ? program : other,
+      { ifindex: slot.ifindex, direction: 'egress' },
+      OURS,
+    );
 }
 
 function defineTests(): void {
