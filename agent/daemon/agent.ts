@@ -5,39 +5,35 @@ import { configWarnings } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { splitListen } from '../config/values.ts';
 import type { AttachMode } from '../engine/attach.ts';
-import { type Collector, startCollector } from '../engine/collector.ts';
 import type { Datapath } from '../engine/datapath.ts';
 import { refuseForeignHooks } from '../engine/foreign.ts';
 import { watchNetwork } from '../engine/ip-tool.ts';
-import { loadReaper, type Reaper } from '../engine/reap.ts';
-import { scrubAddresses } from '../engine/scrub.ts';
-import { FAMILIES, type Family } from '../lib/ip.ts';
-import { datapathNow, readNodeState } from '../tables/clock.ts';
-import { readCounters } from '../tables/counters.ts';
-import { readDevices } from '../tables/devices.ts';
-import { HOOKS } from '../tables/names.ts';
+import type { Capabilities } from '../kernel/capabilities.ts';
 import { createLogger } from '../telemetry/log.ts';
-import {
-  type Metrics,
-  type MetricsSources,
-  reconcileTimer,
-  registerMetrics,
-} from '../telemetry/metrics.ts';
-import { serveMetrics } from '../telemetry/server.ts';
+import { reconcileTimer, registerMetrics } from '../telemetry/metrics.ts';
+import { type MetricsServer, serveMetrics } from '../telemetry/server.ts';
 import { serveApi } from './api.ts';
 import { checkAgainstNetwork, checkMachine, chooseAttach } from './checks.ts';
 import { createControl } from './control.ts';
-import { openEndpointStore } from './endpoint-store.ts';
-import { createLoader } from './load.ts';
+import { createLoader, type DatapathLoader } from './load.ts';
 import { lockAgent, lockPins } from './locks.ts';
-import { createNode, type NodeKeeper } from './node.ts';
+import type { NodeKeeper } from './node.ts';
 import { createNotifier, type Notifier } from './notify.ts';
-import { createReloader, type Settings } from './reload.ts';
+import {
+  collect,
+  collectInterval,
+  keepNode,
+  loadReapers,
+  metricSources,
+  programsOf,
+  type Reapers,
+  serving,
+  warnOfSmallerRange,
+} from './parts.ts';
+import { createReloader, type Reloader, type Settings } from './reload.ts';
 import type { Signals } from './signals.ts';
-import { connectionTables, rowTables } from './tables.ts';
 import { packageVersion } from './version.ts';
 
-const COLLECT_EVERY_S = 30;
 const DEFAULT_LISTEN = { host: '127.0.0.1', port: 9964 };
 
 /** What there is from the first moment on. */
@@ -75,182 +71,127 @@ export async function runAgent(
   logger.info('stopped');
 }
 
-async function start(surroundings: Surroundings, stack: AsyncDisposableStack): Promise<void> {
-  const { settings, read, signals, notifier, logger } = surroundings;
+/** Each step is checked before the next one changes anything. */
+async function start(daemon: Surroundings, stack: AsyncDisposableStack): Promise<void> {
+  const { settings, signals, notifier, logger } = daemon;
   const { config } = settings;
-  const startedAt = new Date();
-  const version = packageVersion();
+  const about = { version: packageVersion(), startedAt: new Date() };
+  const machine = await check(daemon, about.version, stack);
+  signals.stopping.throwIfAborted();
+  const pages = createPages();
+  const server = stack.use(await pages.listen(config));
+  const loader = createLoader(machine.capabilities, logger);
+  const datapath = stack.use(await loader.load(config));
+  signals.stopping.throwIfAborted();
+  const base = { ...daemon, ...about, ...machine, pages, server, loader, datapath };
+  const { node, reapers } = await attach(base, stack);
+  const reloader = await serve({ ...base, node, reapers }, stack);
+  signals.stopping.throwIfAborted();
+  logger.info({ metrics: config.metrics.listen }, 'ready');
+  notifier.ready(serving(node));
+  signals.onReload(() => reloader.reload());
+}
+
+interface Machine {
+  capabilities: Capabilities;
+  attach: AttachMode;
+}
+
+/** Nothing but locks is there afterwards that was not there before. */
+async function check(
+  { settings: { config }, logger }: Surroundings,
+  version: string,
+  stack: AsyncDisposableStack,
+): Promise<Machine> {
   const { bpffs, runDir } = config.state;
   stack.use(lockAgent(runDir));
   logger.info({ version, node: config.node.name, bpffs }, 'starting');
   for (const warning of configWarnings(config)) logger.warn({ warning }, 'configuration');
-
   const capabilities = checkMachine(bpffs);
   const attach = chooseAttach(config.datapath, capabilities);
   stack.use(lockPins(bpffs));
   refuseForeignHooks(bpffs, await checkAgainstNetwork(config));
-  signals.stopping.throwIfAborted();
-  const registry = new Registry();
-  let problems = () => ['starting'];
-  const listen = ({ metrics }: Config) =>
-    serveMetrics({
-      ...(splitListen(metrics.listen) ?? DEFAULT_LISTEN),
-      registry,
-      problems: () => problems(),
-    });
-  const server = stack.use(await listen(config));
-  const loader = createLoader(capabilities, logger);
-  const datapath = stack.use(await loader.load(config));
-  signals.stopping.throwIfAborted();
-  const reaperOf = (family: Family) =>
-    loadReaper(bpffs, family, (name) => datapath.map(family, name));
-  const reapers = { ipv4: reaperOf('ipv4'), ipv6: reaperOf('ipv6') };
-  stack.use(reapers.ipv4);
-  stack.use(reapers.ipv6);
+  return { capabilities, attach };
+}
 
-  const node = stack.use(
-    keepNode(config, attach, datapath, reapers, reconcileTimer(registry), logger),
-  );
+/** Metrics and probes, wherever they are served. */
+interface Pages {
+  registry: Registry;
+  listen(config: Config): Promise<MetricsServer>;
+  /** Not ready until somebody tells. */
+  problems(): string[];
+}
+
+function createPages(): Pages {
+  const pages: Pages = {
+    registry: new Registry(),
+    problems: () => ['starting'],
+    listen({ metrics }) {
+      const address = splitListen(metrics.listen) ?? DEFAULT_LISTEN;
+      return serveMetrics({
+        ...address,
+        registry: pages.registry,
+        problems: () => pages.problems(),
+      });
+    },
+  };
+  return pages;
+}
+
+interface Loaded extends Surroundings, Machine {
+  version: string;
+  startedAt: Date;
+  pages: Pages;
+  server: MetricsServer;
+  loader: DatapathLoader;
+  datapath: Datapath;
+}
+
+/** Puts the datapath into effect, and keeps it up with the network. */
+async function attach(
+  { settings: { config }, attach, datapath, pages, logger }: Loaded,
+  stack: AsyncDisposableStack,
+): Promise<{ node: NodeKeeper; reapers: Reapers }> {
+  const reapers = stack.use(loadReapers(config, datapath));
+  const onReconciled = reconcileTimer(pages.registry);
+  const node = stack.use(keepNode({ config, attach, datapath, reapers, onReconciled, logger }));
   warnOfSmallerRange(config, datapath, logger);
   await node.refresh();
   await datapath.settle();
   logger.info({ attach }, 'datapath attached');
   stack.use(watchNetwork(() => node.changed(), logger));
+  return { node, reapers };
+}
 
-  const metrics = registerMetrics(registry, metricSources(settings, version, datapath, node));
+interface Attached extends Loaded {
+  node: NodeKeeper;
+  reapers: Reapers;
+}
+
+/** Collects, and answers metrics, probes and the socket. */
+async function serve(parts: Attached, stack: AsyncDisposableStack): Promise<Reloader> {
+  const { settings, version, datapath, pages, server, loader, node, reapers, logger } = parts;
+  const { config } = settings;
+  const sources = metricSources(settings, version, datapath, node);
+  const metrics = registerMetrics(pages.registry, sources);
   const collector = collect(config, datapath, reapers, metrics, logger);
   stack.defer(() => collector.stop());
-  const describe = () => serving(node);
   const reloader = stack.use(
     createReloader({
-      settings,
-      read,
+      ...parts,
       load: loader.reload,
-      listen,
+      listen: pages.listen,
       first: { programs: programsOf(datapath), server },
-      node,
       applied({ gc, log }) {
         logger.level = log.level;
         collector.reschedule(collectInterval(gc) * 1000);
       },
-      describe,
+      describe: () => serving(node),
       onReload: metrics.onReload,
-      notifier,
-      logger,
     }),
   );
-  const parts = { settings, version, startedAt, capabilities, node, collector, datapath, reloader };
-  const control = createControl(parts);
-  stack.use(await serveApi(control, join(runDir, 'agent.sock')));
-  problems = () => control.health().problems;
-  signals.stopping.throwIfAborted();
-  logger.info({ metrics: config.metrics.listen }, 'ready');
-  notifier.ready(describe());
-  signals.onReload(() => reloader.reload());
-}
-
-type Reapers = Record<Family, Reaper>;
-
-function keepNode(
-  config: Config,
-  attach: AttachMode,
-  datapath: Datapath,
-  reapers: Reapers,
-  onReconciled: (seconds: number) => void,
-  logger: Logger,
-): NodeKeeper {
-  const { bpffs, runDir } = config.state;
-  const store = openEndpointStore(runDir, config.endpoints, (endpoint) => {
-    logger.warn({ endpoint }, 'endpoint gave way to one of the configuration');
-  });
-  const scrubbed = connectionTables(datapath);
-  const scrub = (addresses: Uint8Array[]) =>
-    scrubAddresses(scrubbed, addresses, async (family, table, keys, count) => {
-      const { deleted } = await reapers[family].reap(table, keys, count, { force: true });
-      return deleted;
-    });
-  const { programs } = datapath;
-  const context = { bpffs, programs, attach, tables: rowTables(datapath), scrub, logger };
-  return createNode({ config, store, context, onReconciled, logger });
-}
-
-/** Answers are looked for inside the NAT range only. */
-function warnOfSmallerRange(
-  { masquerade: { ports } }: Config,
-  datapath: Datapath,
-  logger: Logger,
-): void {
-  const before = FAMILIES.flatMap((family) =>
-    readDevices(datapath.map(family, 'devices'), family),
-  ).find(({ port_min, port_max }) => port_min < ports.min || port_max > ports.max);
-  if (!before) return;
-  const { port_min: min, port_max: max } = before;
-  logger.warn({ before: { min, max }, ports }, 'connections outside the smaller NAT range end');
-}
-
-/** The programs alone: the maps beside them stay open. */
-function programsOf({ programs }: Datapath): Disposable {
-  return {
-    [Symbol.dispose]() {
-      for (const family of FAMILIES) for (const hook of HOOKS) programs[family][hook].close();
-    },
-  };
-}
-
-/** For the service manager, in one line. */
-function serving(node: NodeKeeper): string {
-  const devices = node.devices().map(({ name }) => name);
-  const endpoints = node.endpoints().filter(({ state }) => state === 'ready');
-  return `serving ${endpoints.length} endpoints on ${devices.join(', ') || 'no device'}`;
-}
-
-function metricSources(
-  settings: Settings,
-  version: string,
-  datapath: Datapath,
-  node: NodeKeeper,
-): MetricsSources {
-  return {
-    version,
-    settings() {
-      const { node, masquerade, gc } = settings.config;
-      const { min, max } = masquerade.ports;
-      return { node: node.name, ports: max - min + 1, interval: collectInterval(gc) };
-    },
-    counters: (family) => readCounters(datapath.map(family, 'counters')),
-    reattached: () => node.reattached(),
-    capacity: (family, table) => datapath.map(family, table).maxEntries,
-  };
-}
-
-function collectInterval({ interval }: Config['gc']): number {
-  return interval === 'auto' ? COLLECT_EVERY_S : interval;
-}
-
-function collect(
-  { gc, state }: Config,
-  datapath: Datapath,
-  reapers: Reapers,
-  metrics: Metrics,
-  logger: Logger,
-): Collector {
-  const now = datapathClock(state.bpffs);
-  return startCollector({
-    tables: connectionTables(datapath),
-    reap: (family, table, keys, count) => reapers[family].reap(table, keys, count),
-    now,
-    turnover(family, table) {
-      const { created, deleted } = readCounters(datapath.map(family, 'counters'));
-      return { created: Number(created[table]), deleted: Number(deleted[table]) };
-    },
-    intervalMs: collectInterval(gc) * 1000,
-    logger,
-    onPass: metrics.onPass,
-    onFailure: metrics.onFailure,
-  });
-}
-
-function datapathClock(bpffs: string): () => number {
-  const state = readNodeState(bpffs);
-  return () => datapathNow(state);
+  const control = createControl({ ...parts, collector, reloader });
+  stack.use(await serveApi(control, join(config.state.runDir, 'agent.sock')));
+  pages.problems = () => control.health().problems;
+  return reloader;
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import {
+  appendFileSync,
   lstatSync,
   mkdtempSync,
   readdirSync,
@@ -20,6 +21,7 @@ import { nth } from '../lib/scene.ts';
 import { topology } from '../lib/topology.ts';
 
 const PREFIX = '/opt/tools';
+const SMALL = { maps: { ctTcp: 4096, ctAny: 2048, nat: 4096 } };
 const CONFIG = 'etc/sekisho/config.yaml';
 const COMMAND = 'opt/tools/bin/sekisho';
 const UNIT = 'opt/tools/lib/systemd/system/sekisho.service';
@@ -60,25 +62,43 @@ test('what make install puts somewhere works from there, and make uninstall take
     assert.equal(objects.ok, true, objects.detail);
   });
 
-  await t.test('the daemon starts, serves and stops', async () => {
+  await t.test('the daemon starts, reloads over a new installation, and stops', async () => {
     await using topo = await topology();
     const node = nth(topo.nodes);
-    const file = configure(node, { maps: { ctTcp: 4096, ctAny: 2048, nat: 4096 } });
+    const file = configure(node, SMALL);
     const child = node.ns.spawn([at(COMMAND), 'agent', '--config', file], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const ended = once(child, 'exit');
-    const messages: string[] = [];
     assert.ok(child.stdout);
-    for await (const line of createInterface(child.stdout)) {
-      messages.push(JSON.parse(line).msg);
-      if (messages.at(-1) !== 'ready') continue;
-      const status = await node.ns.tryExec(at(COMMAND), 'status', '--config', file);
-      assert.equal(status.code, 0, status.stdout);
-      child.kill('SIGTERM');
-    }
+    const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+    const heard = async (message: string) => {
+      for (;;) {
+        const { value, done } = await lines.next();
+        assert.ok(!done, `it ended without saying "${message}"`);
+        const entry = JSON.parse(value);
+        if (entry.msg.startsWith(message)) return entry;
+      }
+    };
+    await heard('ready');
+    const status = await node.ns.tryExec(at(COMMAND), 'status', '--config', file);
+    assert.equal(status.code, 0, status.stdout);
+
+    await make('install', place);
+    configure(node, { ...SMALL, conntrack: { accounting: true } });
+    child.kill('SIGHUP');
+    await heard('configuration reloaded');
+
+    appendFileSync(at(`${LIBRARY}/bpf/ipv4.bpf.o`), 'another version');
+    configure(node, SMALL);
+    child.kill('SIGHUP');
+    const { reason, hint } = await heard('configuration refused');
+    assert.equal(reason, 'another version of the programs has been installed');
+    assert.equal(hint, 'needs a restart');
+
+    child.kill('SIGTERM');
+    await heard('stopped');
     assert.deepEqual(await ended, [0, null]);
-    assert.equal(messages.at(-1), 'stopped');
   });
 
   await t.test('a second installation keeps the configuration', async () => {

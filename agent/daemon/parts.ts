@@ -1,0 +1,143 @@
+import type { Logger } from 'pino';
+import type { Config } from '../config/schema.ts';
+import type { AttachMode } from '../engine/attach.ts';
+import { type Collector, startCollector } from '../engine/collector.ts';
+import type { Datapath } from '../engine/datapath.ts';
+import { loadReaper, type Reaper } from '../engine/reap.ts';
+import { scrubAddresses } from '../engine/scrub.ts';
+import { FAMILIES, type Family } from '../lib/ip.ts';
+import { datapathNow, readNodeState } from '../tables/clock.ts';
+import { readCounters } from '../tables/counters.ts';
+import { readDevices } from '../tables/devices.ts';
+import { HOOKS } from '../tables/names.ts';
+import type { Metrics, MetricsSources } from '../telemetry/metrics.ts';
+import { openEndpointStore } from './endpoint-store.ts';
+import { createNode, type NodeKeeper } from './node.ts';
+import type { Settings } from './reload.ts';
+import { connectionTables, rowTables } from './tables.ts';
+
+/*
+ * The parts of the daemon, each made from the configuration and from the parts below it.
+ */
+
+const COLLECT_EVERY_S = 30;
+
+export type Reapers = Record<Family, Reaper> & Disposable;
+
+export function loadReapers({ state }: Config, datapath: Datapath): Reapers {
+  using stack = new DisposableStack();
+  const load = (family: Family) =>
+    stack.use(loadReaper(state.bpffs, family, (name) => datapath.map(family, name)));
+  const [ipv4, ipv6] = [load('ipv4'), load('ipv6')];
+  const owned = stack.move();
+  return { ipv4, ipv6, [Symbol.dispose]: () => owned.dispose() };
+}
+
+/** What the node is kept with. */
+export interface NodeParts {
+  config: Config;
+  attach: AttachMode;
+  datapath: Datapath;
+  reapers: Reapers;
+  onReconciled(seconds: number): void;
+  logger: Logger;
+}
+
+export function keepNode(parts: NodeParts): NodeKeeper {
+  const { config, attach, datapath, reapers, onReconciled, logger } = parts;
+  const { bpffs, runDir } = config.state;
+  const store = openEndpointStore(runDir, config.endpoints, (endpoint) => {
+    logger.warn({ endpoint }, 'endpoint gave way to one of the configuration');
+  });
+  const scrubbed = connectionTables(datapath);
+  const scrub = (addresses: Uint8Array[]) =>
+    scrubAddresses(scrubbed, addresses, async (family, table, keys, count) => {
+      const { deleted } = await reapers[family].reap(table, keys, count, { force: true });
+      return deleted;
+    });
+  const { programs } = datapath;
+  const context = { bpffs, programs, attach, tables: rowTables(datapath), scrub, logger };
+  return createNode({ config, store, context, onReconciled, logger });
+}
+
+/** Answers are looked for inside the NAT range only: connections that hold other ports end. */
+export function warnOfSmallerRange(
+  { masquerade: { ports } }: Config,
+  datapath: Datapath,
+  logger: Logger,
+): void {
+  const before = FAMILIES.flatMap((family) =>
+    readDevices(datapath.map(family, 'devices'), family),
+  ).find(({ port_min, port_max }) => port_min < ports.min || port_max > ports.max);
+  if (!before) return;
+  const { port_min: min, port_max: max } = before;
+  logger.warn({ before: { min, max }, ports }, 'connections outside the smaller NAT range end');
+}
+
+/** The programs alone: the maps beside them stay open. */
+export function programsOf({ programs }: Datapath): Disposable {
+  return {
+    [Symbol.dispose]() {
+      for (const family of FAMILIES) for (const hook of HOOKS) programs[family][hook].close();
+    },
+  };
+}
+
+/** For the service manager, in one line. */
+export function serving(node: NodeKeeper): string {
+  const devices = node.devices().map(({ name }) => name);
+  const endpoints = node.endpoints().filter(({ state }) => state === 'ready');
+  return `serving ${endpoints.length} endpoints on ${devices.join(', ') || 'no device'}`;
+}
+
+export function metricSources(
+  settings: Settings,
+  version: string,
+  datapath: Datapath,
+  node: NodeKeeper,
+): MetricsSources {
+  return {
+    version,
+    settings() {
+      const { node, masquerade, gc } = settings.config;
+      const { min, max } = masquerade.ports;
+      return { node: node.name, ports: max - min + 1, interval: collectInterval(gc) };
+    },
+    counters: (family) => readCounters(datapath.map(family, 'counters')),
+    reattached: () => node.reattached(),
+    capacity: (family, table) => datapath.map(family, table).maxEntries,
+  };
+}
+
+/** Seconds between passes. */
+export function collectInterval({ interval }: Config['gc']): number {
+  return interval === 'auto' ? COLLECT_EVERY_S : interval;
+}
+
+export function collect(
+  { gc, state }: Config,
+  datapath: Datapath,
+  reapers: Reapers,
+  metrics: Metrics,
+  logger: Logger,
+): Collector {
+  const now = datapathClock(state.bpffs);
+  return startCollector({
+    tables: connectionTables(datapath),
+    reap: (family, table, keys, count) => reapers[family].reap(table, keys, count),
+    now,
+    turnover(family, table) {
+      const { created, deleted } = readCounters(datapath.map(family, 'counters'));
+      return { created: Number(created[table]), deleted: Number(deleted[table]) };
+    },
+    intervalMs: collectInterval(gc) * 1000,
+    logger,
+    onPass: metrics.onPass,
+    onFailure: metrics.onFailure,
+  });
+}
+
+function datapathClock(bpffs: string): () => number {
+  const state = readNodeState(bpffs);
+  return () => datapathNow(state);
+}
