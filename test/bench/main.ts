@@ -6,6 +6,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { judge } from './goals.ts';
+import { inIsolation } from './isolation.ts';
 import { type Comparison, compare } from './live/compare.ts';
 import { LOADS } from './live/loads.ts';
 import { measureRefusal } from './live/refused.ts';
@@ -18,9 +19,12 @@ import {
   refusalLines,
   verdictLines,
 } from './report.ts';
+import { type ScaleFigures, scaleLines } from './scale.ts';
 
 const BUILD = join(import.meta.dirname, '..', '..', 'build');
-const PARTS = ['bulk', 'udp', 'rr', 'crr', 'refused', 'packet'];
+const PARTS = ['bulk', 'udp', 'rr', 'crr', 'refused', 'packet', 'scale'];
+const SCALE = join(import.meta.dirname, 'scale.ts');
+const EVERY_CPU = { everyCpu: true };
 
 function chosenParts(): string[] {
   const names = (process.env.BENCH ?? '').split(',').filter(Boolean);
@@ -39,7 +43,11 @@ async function measure(parts: readonly string[]) {
   const refusal = parts.includes('refused') ? await measureRefusal() : undefined;
   if (parts.includes('packet')) progress('ns per packet');
   const packets = parts.includes('packet') ? await measurePackets(progress) : undefined;
-  return { comparisons, refusal, packets };
+  if (parts.includes('scale')) progress('a million entries');
+  const scale = parts.includes('scale')
+    ? await inIsolation<ScaleFigures>(SCALE, EVERY_CPU)
+    : undefined;
+  return { comparisons, refusal, packets, scale };
 }
 
 function progress(text: string): void {
@@ -48,12 +56,12 @@ function progress(text: string): void {
 
 const machine = describeMachine();
 const startedAt = new Date().toISOString();
-const { comparisons, refusal, packets } = await measure(chosenParts());
+const { comparisons, refusal, packets, scale } = await measure(chosenParts());
 const verdicts = comparisons.flatMap(({ key, title, ratios }) => {
   const [toNftables] = ratios;
   return (toNftables && judge(key, title, toNftables.time)) ?? [];
 });
-const results = { startedAt, machine, comparisons, refusal, packets, verdicts };
+const results = { startedAt, machine, comparisons, refusal, packets, scale, verdicts };
 mkdirSync(BUILD, { recursive: true });
 writeFileSync(join(BUILD, 'bench.json'), `${JSON.stringify(results, null, 2)}\n`);
 const lines = [
@@ -61,6 +69,7 @@ const lines = [
   ...(comparisons.length > 0 ? comparisonLines(comparisons) : []),
   ...(refusal ? refusalLines(refusal) : []),
   ...(packets ? packetLines(packets) : []),
+  ...(scale ? ['', ...scaleLines(scale)] : []),
   ...(verdicts.length > 0 ? verdictLines(verdicts) : []),
 ];
 console.log(lines.join('\n'));

@@ -67,14 +67,17 @@ export function packetLines(rows: readonly PacketRow[]): string[] {
     path,
     STATES[state],
     withRange(ns),
-    calls ? String(Math.round(calls.lookups)) : '',
-    calls ? String(Math.round(calls.updates)) : '',
+    calls ? perPacket(calls.lookups) : '',
+    calls ? perPacket(calls.updates) : '',
     reference ? `${reference.ns}` : '',
     reference?.lookups ? String(reference.lookups) : '',
   ]);
   const heading = ['', 'path', 'state', 'ns', 'lookups', 'updates', 'reference ns', 'lookups'];
   return section('Per packet, BPF_PROG_TEST_RUN: median of 5 processes (range)', heading, cells);
 }
+
+/** What happens once a second shows up as a fraction. */
+const perPacket = (calls: number) => String(Math.round(calls * 10) / 10);
 
 export function verdictLines(verdicts: readonly Verdict[]): string[] {
   const rows = verdicts.map(({ title, ratio, goal, met }) => [

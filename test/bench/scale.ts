@@ -1,9 +1,8 @@
 /**
  * Tables of a million connections: what a collector's pass over them does to the event loop
  * beside it, what listings take against `bpftool map dump`, and what a connection costs in
- * memory. `SCALE_ENTRIES` for a rehearsal. On its own it needs a mount and network namespace:
- *
- *     unshare --net --mount --propagation private node test/bench/scale.ts
+ * memory. `SCALE_ENTRIES` for a rehearsal. As a program it prints the figures as JSON, and needs a
+ * mount and network namespace of its own.
  */
 import { join } from 'node:path';
 import { formatTable } from '../../agent/cli/text-table.ts';
@@ -196,6 +195,5 @@ function open(pinned: Pinned, family: Family, name: string): BpfMap {
 }
 
 if (import.meta.main) {
-  const figures = await measureScale(ENTRIES, (text) => console.error(text));
-  console.log(scaleLines(figures).join('\n'));
+  process.stdout.write(JSON.stringify(await measureScale()));
 }

@@ -1,5 +1,5 @@
 /** Of each live measurement; fewer only to rehearse. */
-export const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 9);
+export const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 7);
 
 /** Five numbers of a sample: what a noisy machine lets one say. */
 export interface Summary {

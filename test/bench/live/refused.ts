@@ -70,7 +70,7 @@ async function sample(variant: Variant): Promise<RefusalSample> {
   const { refusedPerSecond, through } = await refuse(variant, RUN_MS, 0);
   const alone = await exchanges(variant);
   const [flood, beside] = await Promise.all([
-    refuse(variant, 3 * RUN_MS, PACE),
+    refuse(variant, 2 * RUN_MS, PACE),
     exchanges(variant),
   ]);
   return { refusedPerSecond, alone, beside, through: Math.max(through, flood.through) };

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
-import { run } from '../../lib/command.ts';
-import { CPU } from '../live/tools.ts';
+import { inIsolation } from '../isolation.ts';
 import { type Summary, summarise } from '../statistics.ts';
 import type { CallCount } from './calls.ts';
 import type { Proto } from './flows.ts';
@@ -35,14 +34,8 @@ export async function measurePackets(progress: (text: string) => void): Promise<
   return (runs[0] ?? []).map((reading) => makeRow(reading, runs, calls));
 }
 
-async function inProcess<T>(program: string): Promise<Reading<T>[]> {
-  const command = [
-    ...['taskset', '-c', String(CPU.measured)],
-    ...['unshare', '--net', '--mount', '--propagation', 'private'],
-    ...[process.execPath, join(import.meta.dirname, program)],
-  ];
-  const { stdout } = await run(command, { limit: 300_000 });
-  return JSON.parse(stdout) as Reading<T>[];
+function inProcess<T>(program: string): Promise<Reading<T>[]> {
+  return inIsolation(join(import.meta.dirname, program));
 }
 
 /** Adds the way out, which is two hooks. */
