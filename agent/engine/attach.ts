@@ -23,6 +23,9 @@ export { type AttachMode, type Attachment, HOOK_DIRECTIONS } from './attachment.
 export const DEVICE_HOOKS: readonly Hook[] = ['to_netdev', 'from_netdev'];
 export const ENDPOINT_HOOKS: readonly Hook[] = ['to_endpoint', 'from_endpoint'];
 
+/** The other way round: what redirects past the stack goes before what translates. */
+const DETACH_ORDER: readonly Hook[] = [...DEVICE_HOOKS, ...ENDPOINT_HOOKS].reverse();
+
 export type Programs = Record<Family, Record<Hook, BpfProgram>>;
 
 /** The programs, and how they are put onto hooks. */
@@ -75,20 +78,26 @@ export function sweepAttachments(
   logger: Logger,
 ): void {
   for (const slot of stagedSlots(bpffs)) settleSlot(bpffs, slot);
-  for (const { ifindex, hook, family, attached } of listAttachments(bpffs)) {
+  for (const { ifindex, hook, family, attached } of inDetachOrder(listAttachments(bpffs))) {
     if (attached && wanted(ifindex, hook)) continue;
     clearSlot(bpffs, { ifindex, hook, family });
     logger.info({ ifindex, hook, family, attached }, 'attachment removed');
   }
 }
 
-/** Detaches and unpins everything. The paths of the pins, and whether something was attached. */
+/**
+ * Detaches and unpins everything, `to_netdev` last: while any program hands packets to a device,
+ * they are translated there. The paths of the pins, and whether something was attached. */
 export function detachAll(bpffs: string): { path: string; detached: boolean }[] {
   for (const slot of stagedSlots(bpffs)) settleSlot(bpffs, slot);
-  return pinnedSlots(bpffs).map((slot) => ({
+  return inDetachOrder(pinnedSlots(bpffs)).map((slot) => ({
     path: slotPin(bpffs, slot),
     detached: clearSlot(bpffs, slot),
   }));
+}
+
+function inDetachOrder<S extends Slot>(slots: readonly S[]): S[] {
+  return slots.toSorted((a, b) => DETACH_ORDER.indexOf(a.hook) - DETACH_ORDER.indexOf(b.hook));
 }
 
 function pinnedSlots(bpffs: string): Slot[] {

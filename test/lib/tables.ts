@@ -22,6 +22,9 @@ export type TableName = 'ct_tcp' | 'ct_any' | 'snat';
 
 export const KIND = { OUT: 0, IN: 1, RELATED: 2 } as const;
 
+/** A CT entry begins with the second that it expires at. */
+const EXPIRES_OFFSET = 0;
+
 /** A connection table through its pin. */
 export interface Table extends Disposable {
   has(key: FlowKey): boolean;
@@ -29,6 +32,8 @@ export interface Table extends Disposable {
   translation(key: FlowKey): Translation | undefined;
   /** False when there was nothing to delete. */
   delete(key: FlowKey): boolean;
+  /** Adds a connection that does not expire and that nobody knows more of. Not for `snat`. */
+  insertLive(key: FlowKey): void;
   value(key: FlowKey): Uint8Array | undefined;
   entries(): Promise<{ key: FlowKey; value: Uint8Array; translation: Translation }[]>;
 }
@@ -46,6 +51,11 @@ export function openTable(node: Node, family: Family, name: TableName): Table {
       return value && decodeTranslation(value, family);
     },
     delete: (key) => map.delete(encodeKey(key)),
+    insertLive(key) {
+      const value = new Uint8Array(map.valueSize);
+      new DataView(value.buffer).setUint32(EXPIRES_OFFSET, 0xffff_ffff, true);
+      map.update(encodeKey(key), value);
+    },
     entries: () => readAll(map, family),
     [Symbol.dispose]: () => map[Symbol.dispose](),
   };
