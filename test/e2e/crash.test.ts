@@ -11,11 +11,10 @@ import { openWire } from '../lib/raw-socket.ts';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
 import { FAMILIES } from '../lib/topology.ts';
 import { until } from '../lib/wait.ts';
+import { assertIdle, openIdle } from './idle.ts';
 
 const KILLS = 50;
 const EARLIEST_MS = 50;
-const IDLE = 50;
-const IDLE_PORT = 7000;
 const LOAD_PORT = 7001;
 
 test(`a daemon that is killed ${KILLS} times at any instant of its start`, async (t) => {
@@ -56,10 +55,7 @@ test(`a daemon that is killed ${KILLS} times at any instant of its start`, async
     );
     assert.deepEqual(broken, {});
     assert.equal(unanswered, 0);
-    for (const prefix of FAMILIES) {
-      const census = await client.exchangeMany({ prefix, count: IDLE, text: 'at last' });
-      assert.deepEqual(census, { alive: IDLE, dead: {} });
-    }
+    await assertIdle(scene);
   });
 
   await t.test('has let no packet with a private source out', async () => {
@@ -72,15 +68,6 @@ test(`a daemon that is killed ${KILLS} times at any instant of its start`, async
     assert.deepEqual(inconsistentPins(node), []);
   });
 });
-
-async function openIdle({ topo, world, pods }: ManagedScene): Promise<void> {
-  for (const family of FAMILIES) {
-    const host = nth(topo.worldAddresses)[family];
-    await world.listen({ host, port: IDLE_PORT });
-    const group = { prefix: family, count: IDLE, host, port: IDLE_PORT, localPort: 10_000 };
-    assert.deepEqual(await nth(pods).connectMany(group), { alive: IDLE, dead: {} });
-  }
-}
 
 /** The kernel frees programs a little after their last user is gone. */
 async function untilEqual<T>(wanted: T, read: () => Promise<T>): Promise<void> {

@@ -7,29 +7,14 @@ import { launchAgent, sekisho, startAgent } from '../lib/daemon.ts';
 import { dissect } from '../lib/dissect.ts';
 import { inconsistentPins } from '../lib/kernel-objects.ts';
 import { openWire } from '../lib/raw-socket.ts';
-import { bareScene, nth, type Scene } from '../lib/scene.ts';
-import { FAMILIES, type Family } from '../lib/topology.ts';
+import { bareScene, nth } from '../lib/scene.ts';
+import { FAMILIES } from '../lib/topology.ts';
 import { buildVariant, type Edit } from '../lib/variant.ts';
+import { assertIdle, IDLE_CONNECTIONS, IDLE_PORT, idlePorts, openIdle } from './idle.ts';
+import { OLDER } from './older.ts';
 
 const ABI = 'bpf/abi.h';
-const IDLE = 40;
-const IDLE_PORT = 7000;
 const LOAD_PORT = 7001;
-
-/** Other sizes, fields in other places, and one that is still unknown. */
-const OLDER: Edit[] = [
-  ...['endpoint', 'device', 'prefix', 'family_state'].map((struct) => ({
-    file: ABI,
-    find: `struct ${struct} {\n`,
-    put: `struct ${struct} {\n\t__u64 pad9;\n`,
-  })),
-  { file: ABI, find: '\t__u32 backend_id;\n', put: '' },
-  { file: 'bpf/lib/conntrack.h', find: '\tentry->backend_id = 0;\n', put: '' },
-  { file: ABI, find: '\t__u32 created; /* s */\n', put: '' },
-  { file: ABI, find: 'struct nat_entry {\n', put: 'struct nat_entry {\n\t__u32 created;\n' },
-  { file: ABI, find: '(COUNTER_COUNT ==', put: '(COUNTER_COUNT - 1 ==' },
-  { file: ABI, find: '\tCOUNTER_COUNT =', put: '\tCOUNTER_FORGOTTEN,\n\tCOUNTER_COUNT = 1 +' },
-];
 
 /** It remembers something that this version has no place for. */
 const NEWER: Edit[] = [
@@ -46,11 +31,11 @@ test('tables of another layout are carried over under traffic', async (t) => {
   const { topo } = scene;
   const [node, client] = [nth(topo.nodes), nth(scene.pods)];
   const older = await buildVariant(join(topo.directory, 'older'), OLDER);
-  const before = launchAgent(topo, {}, node, older);
+  const before = launchAgent(topo, { binary: older });
   await before.ready();
   await using wire = await openWire(topo.world, 'eth0', { sources: Object.values(node.podCIDRs) });
   await openIdle(scene);
-  const ports = await seenPorts(scene);
+  const ports = await idlePorts(scene);
   const targets = FAMILIES.map((family) => {
     return { host: nth(topo.worldAddresses)[family], port: LOAD_PORT };
   });
@@ -62,8 +47,8 @@ test('tables of another layout are carried over under traffic', async (t) => {
   const moved = agent.logs.filter(({ msg }) => msg === 'table moves to another layout');
   t.diagnostic(moved.map(({ family, table, moved }) => `${family}/${table}: ${moved}`).join());
   await t.test('every connection lives, with the port it had', async () => {
-    await assertIdle(client);
-    assert.deepEqual(await seenPorts(scene), ports);
+    await assertIdle(scene);
+    assert.deepEqual(await idlePorts(scene), ports);
   });
 
   await t.test('nothing broke meanwhile', async () => {
@@ -88,7 +73,7 @@ test('tables of another layout are carried over under traffic', async (t) => {
     const { stdout, code } = await sekisho(topo, 'ct', 'list', '--dport', `${IDLE_PORT}`);
     assert.equal(code, 0);
     const lines = stdout.split('\n').filter((line) => line.startsWith('TCP OUT'));
-    assert.equal(lines.length, FAMILIES.length * IDLE);
+    assert.equal(lines.length, IDLE_CONNECTIONS);
     for (const line of lines) assert.match(line, /BackendID=0$/);
   });
 
@@ -99,7 +84,7 @@ test('tables of another layout are carried over under traffic', async (t) => {
       next.logs.filter(({ msg }) => /layout/.test(msg)),
       [],
     );
-    await assertIdle(client);
+    await assertIdle(scene);
   });
 });
 
@@ -107,7 +92,7 @@ test('a layout that cannot be carried over is refused, and its programs go on', 
   await using scene = await bareScene();
   const { topo } = scene;
   const newer = await buildVariant(join(topo.directory, 'newer'), NEWER);
-  const before = launchAgent(topo, {}, nth(topo.nodes), newer);
+  const before = launchAgent(topo, { binary: newer });
   await before.ready();
   await openIdle(scene);
   await before.stop();
@@ -117,37 +102,9 @@ test('a layout that cannot be carried over is refused, and its programs go on', 
     stderr,
     /^sekisho: \S+ipv4\/ct_\w+ is of another version: quota would be lost \(sekisho cleanup [^\n]+\)\n$/,
   );
-  await assertIdle(nth(scene.pods));
+  await assertIdle(scene);
   const host = nth(topo.worldAddresses).ipv4;
   await nth(scene.pods).connect({ tag: 'new', host, port: IDLE_PORT });
-  await launchAgent(topo, {}, nth(topo.nodes), newer).ready();
-  await assertIdle(nth(scene.pods));
+  await launchAgent(topo, { binary: newer }).ready();
+  await assertIdle(scene);
 });
-
-async function openIdle({ topo, world, pods }: Scene): Promise<void> {
-  for (const family of FAMILIES) {
-    const host = nth(topo.worldAddresses)[family];
-    await world.listen({ host, port: IDLE_PORT });
-    const group = { prefix: family, count: IDLE, host, port: IDLE_PORT, localPort: 10_000 };
-    assert.deepEqual(await nth(pods).connectMany(group), { alive: IDLE, dead: {} });
-  }
-}
-
-async function assertIdle(client: Scene['pods'][number]): Promise<void> {
-  for (const prefix of FAMILIES) {
-    const census = await client.exchangeMany({ prefix, count: IDLE });
-    assert.deepEqual(census, { alive: IDLE, dead: {} });
-  }
-}
-
-/** From which ports the world sees the connections come, as their records say. */
-async function seenPorts({ world }: Scene): Promise<Record<Family, number[]>> {
-  const portsOf = async (family: Family) => {
-    const ports: number[] = [];
-    for (let i = 0; i < IDLE; i++) {
-      ports.push((await world.endpoints({ tag: `${family}${i}` })).remotePort);
-    }
-    return ports;
-  };
-  return { ipv4: await portsOf('ipv4'), ipv6: await portsOf('ipv6') };
-}

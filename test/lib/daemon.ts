@@ -56,6 +56,8 @@ export function configure(node: Node, settings: Settings = {}): string {
 export interface LaunchedAgent extends Agent {
   /** Resolves once it says so; rejects with what it said when it ends instead. */
   ready(): Promise<void>;
+  /** Its exit status once it has ended; 128 after a signal. */
+  ended: Promise<number>;
 }
 
 /** Starts the daemon in the node's namespace and waits until it says that it is ready. */
@@ -64,21 +66,27 @@ export async function startAgent(
   settings: Settings = {},
   node: Node = firstNode(topo),
 ): Promise<Agent> {
-  const agent = launchAgent(topo, settings, node);
+  const agent = launchAgent(topo, { settings, node });
   await agent.ready();
   return agent;
 }
 
-/** Starts the daemon in the node's namespace, `binary` instead of this checkout's if given. */
-export function launchAgent(
-  topo: Topology,
-  settings: Settings = {},
-  node: Node = firstNode(topo),
-  binary: string = BINARY,
-): LaunchedAgent {
+export interface LaunchOptions {
+  settings?: Settings;
+  node?: Node;
+  /** Instead of this checkout's command. */
+  binary?: string;
+  /** Beside the test's own environment. */
+  env?: Record<string, string>;
+}
+
+/** Starts the daemon in the node's namespace. */
+export function launchAgent(topo: Topology, options: LaunchOptions = {}): LaunchedAgent {
+  const { settings = {}, node = firstNode(topo), binary = BINARY, env = {} } = options;
   const file = configure(node, settings);
   const child = node.ns.spawn([binary, 'agent', '--config', file], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
   });
   const logs: LogLine[] = [];
   let rest = '';
@@ -102,6 +110,7 @@ export function launchAgent(
     pid: child.pid ?? 0,
     configFile: file,
     logs,
+    ended,
     stop() {
       child.kill('SIGTERM');
       return ended;

@@ -2,6 +2,7 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run } from './command.ts';
+import { FAMILIES } from './topology.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const COPIED = ['agent', 'bin', 'bpf', 'scripts', 'Makefile', 'package.json'];
@@ -29,6 +30,8 @@ export async function buildVariant(directory: string, edits: readonly Edit[]): P
     if (!text.includes(find)) throw new Error(`${file} does not say: ${find}`);
     writeFileSync(path, text.replace(find, put));
   }
-  await run(['make', '--no-print-directory', '-C', directory, '-j2', 'build', 'generate']);
+  const objects = FAMILIES.flatMap((family) => [`${family}.bpf.o`, `${family}-reap.bpf.o`]);
+  const targets = [...objects.map((name) => `build/bpf/${name}`), 'generate'];
+  await run(['make', '--no-print-directory', '-C', directory, '-j2', ...targets]);
   return join(directory, 'bin/sekisho');
 }

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { crashAtSteps } from '../lib/crash/chain.ts';
+import { launchAgent, type Settings, sekishoJson, startAgent } from '../lib/daemon.ts';
+import { dissect } from '../lib/dissect.ts';
+import { inconsistentPins, kernelObjects } from '../lib/kernel-objects.ts';
+import { openWire } from '../lib/raw-socket.ts';
+import { bareScene, nth, type Scene } from '../lib/scene.ts';
+import { buildVariant } from '../lib/variant.ts';
+import { assertIdle, openIdle } from './idle.ts';
+import { OLDER } from './older.ts';
+
+interface Case {
+  name: string;
+  settings?: Settings;
+  stride: number;
+  /** What is there before the crashes: nothing, this version, or one with other layouts. */
+  before: 'nothing' | 'same' | 'older';
+  /** A step that some crash must have come after. */
+  reaches: string;
+}
+
+const CASES: Case[] = [
+  { name: 'the first one', stride: 3, before: 'nothing', reaches: 'attach' },
+  { name: 'one that replaces programs on TCX', stride: 2, before: 'same', reaches: 'replace' },
+  {
+    name: 'one that replaces programs on TC',
+    settings: { datapath: { attach: 'tc' } },
+    stride: 9,
+    before: 'same',
+    reaches: 'netlink',
+  },
+  { name: 'one that carries tables over', stride: 3, before: 'older', reaches: 'replace' },
+];
+
+for (const { name, settings = {}, stride, before, reaches } of CASES) {
+  test(`a start that is killed right after any of its steps: ${name}`, async (t) => {
+    await using scene = await bareScene();
+    const { topo } = scene;
+    const node = nth(topo.nodes);
+    if (before === 'same') await (await startAgent(topo, settings)).kill9();
+    if (before === 'older') await startOlder(scene, settings);
+    await using wire = await openWire(topo.world, 'eth0', {
+      sources: Object.values(node.podCIDRs),
+    });
+    if (before !== 'nothing') await openIdle(scene);
+    const crashes = await crashAtSteps(topo, { settings, stride }, async ({ at, step }) => {
+      if (before !== 'nothing') await assertIdle(scene, `after ${step} (${at})`);
+    });
+    t.diagnostic(crashes.map(({ at, step }) => `${at} ${step}`).join(', '));
+    assert.ok(crashes.some(({ step }) => step === reaches));
+
+    await startAgent(topo, settings);
+    if (before === 'nothing') await openIdle(scene);
+    await assertIdle(scene, 'at last');
+    assert.deepEqual(
+      (await wire.take()).map(({ frame }) => dissect(frame).ip),
+      [],
+    );
+    const { hooks } = await sekishoJson<{ hooks: { attached: boolean }[] }>(topo, 'status');
+    assert.deepEqual(
+      hooks.map(({ attached }) => attached),
+      Array(8).fill(true),
+    );
+    const { pins } = await kernelObjects(node);
+    assert.deepEqual(
+      pins.filter((pin) => /_(new|tc|tcx)$/.test(pin)),
+      [],
+    );
+    assert.deepEqual(inconsistentPins(node), []);
+  });
+}
+
+async function startOlder({ topo }: Scene, settings: Settings): Promise<void> {
+  const binary = await buildVariant(join(topo.directory, 'older'), OLDER);
+  const agent = launchAgent(topo, { settings, binary });
+  await agent.ready();
+  await agent.kill9();
+}

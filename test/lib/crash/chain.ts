@@ -1,0 +1,56 @@
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { run } from '../command.ts';
+import { launchAgent, type Settings } from '../daemon.ts';
+import type { Topology } from '../topology.ts';
+
+const SOURCE = fileURLToPath(new URL('./step.c', import.meta.url));
+
+/** A start that was ended right after a step of it. */
+export interface Crash {
+  /** Number of the step, from 1. */
+  at: number;
+  /** What the step was: pin, attach, replace, update, rename, …. */
+  step: string;
+}
+
+export interface CrashOptions {
+  settings?: Settings;
+  /** Steps between two crashes. */
+  stride: number;
+}
+
+/**
+ * Starts the daemon again and again, each time on what the start before has left, and ends it by
+ * SIGKILL right after a later and later step, until a start becomes ready. `check` is called
+ * after every crash.
+ */
+export async function crashAtSteps(
+  topo: Topology,
+  { settings = {}, stride }: CrashOptions,
+  check: (crash: Crash) => Promise<void>,
+): Promise<Crash[]> {
+  const [library, log] = [join(topo.directory, 'step.so'), join(topo.directory, 'steps')];
+  await run([process.env.CLANG ?? 'clang-19', '-shared', '-fPIC', '-o', library, SOURCE]);
+  const crashes: Crash[] = [];
+  for (let at = 1; ; at += stride) {
+    rmSync(log, { force: true });
+    const env = { LD_PRELOAD: library, CRASH_AT: `${at}`, CRASH_LOG: log };
+    const agent = launchAgent(topo, { settings, env });
+    const isReady = await Promise.race([
+      agent.ready().then(() => true),
+      agent.ended.then(() => false),
+    ]).catch(() => false);
+    if (isReady) {
+      await agent.kill9();
+      return crashes;
+    }
+    const steps = readFileSync(log, 'utf8').trim().split('\n');
+    if (steps.length < at)
+      throw new Error(`ended before step ${at}: ${JSON.stringify(agent.logs)}`);
+    const crash = { at, step: steps[at - 1] ?? '' };
+    crashes.push(crash);
+    await check(crash);
+  }
+}

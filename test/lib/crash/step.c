@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Preloaded into a daemon: ends it by SIGKILL right after one of the calls that
+ * change what outlives it (pins, attachments, map contents, names of files).
+ * CRASH_AT says after which one; all of them are named in the file CRASH_LOG.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum command {
+	MAP_UPDATE = 2,
+	MAP_DELETE = 3,
+	OBJ_PIN = 6,
+	LINK_CREATE = 28,
+	LINK_UPDATE = 29,
+	LINK_DETACH = 34,
+};
+
+static const char *log;
+static int at, steps;
+static const char *last = "";
+
+/* The shell in front and the programs that the daemon runs are left alone. */
+__attribute__((constructor)) static void begin(void)
+{
+	if (strcmp(program_invocation_short_name, "node") || !getenv("CRASH_AT"))
+		return;
+	at = atoi(getenv("CRASH_AT"));
+	log = strdup(getenv("CRASH_LOG"));
+	unsetenv("LD_PRELOAD");
+}
+
+/* A row of updates is one step: its first. */
+static void step(const char *name, int repeats)
+{
+	int fd;
+
+	if (!log || (repeats && !strcmp(name, last)))
+		return;
+	last = name;
+	steps++;
+	fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd >= 0) {
+		(void)!write(fd, name, strlen(name));
+		(void)!write(fd, "\n", 1);
+		close(fd);
+	}
+	if (steps == at)
+		kill(getpid(), SIGKILL);
+}
+
+static void bpf_step(long command)
+{
+	switch (command) {
+	case MAP_UPDATE:
+		return step("update", 1);
+	case MAP_DELETE:
+		return step("delete", 1);
+	case OBJ_PIN:
+		return step("pin", 0);
+	case LINK_CREATE:
+		return step("attach", 0);
+	case LINK_UPDATE:
+		return step("replace", 0);
+	case LINK_DETACH:
+		return step("detach", 0);
+	}
+}
+
+long syscall(long number, ...)
+{
+	static long (*next)(long, ...);
+	__builtin_va_list args;
+	long a[6], result;
+
+	__builtin_va_start(args, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = __builtin_va_arg(args, long);
+	__builtin_va_end(args);
+	if (!next)
+		next = dlsym(RTLD_NEXT, "syscall");
+	result = next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	if (number == SYS_bpf && result >= 0)
+		bpf_step(a[0]);
+	return result;
+}
+
+int rename(const char *from, const char *to)
+{
+	static int (*next)(const char *, const char *);
+	int result;
+
+	if (!next)
+		next = dlsym(RTLD_NEXT, "rename");
+	result = next(from, to);
+	if (!result)
+		step("rename", 0);
+	return result;
+}
+
+int unlink(const char *path)
+{
+	static int (*next)(const char *);
+	int result;
+
+	if (!next)
+		next = dlsym(RTLD_NEXT, "unlink");
+	result = next(path);
+	if (!result)
+		step("unlink", 0);
+	return result;
+}
+
+/* Netlink: filters of classic TC. */
+ssize_t send(int fd, const void *message, size_t length, int flags)
+{
+	static ssize_t (*next)(int, const void *, size_t, int);
+	ssize_t result;
+
+	if (!next)
+		next = dlsym(RTLD_NEXT, "send");
+	result = next(fd, message, length, flags);
+	if (result >= 0)
+		step("netlink", 0);
+	return result;
+}
