@@ -79,7 +79,7 @@ export function createNode({ store, onReconciled, logger, ...options }: NodeOpti
   async function apply(state: NetworkState): Promise<void> {
     const { bpffs, programs } = context;
     const plan = planFor(config, store, bpffs, state, applied);
-    const lost = applied ? lostSlots(bpffs, applied.plan, applied.programs) : [];
+    const lost = lostNow();
     const begun = performance.now();
     await reconcile(plan, context).finally(() => {
       onReconciled((performance.now() - begun) / 1000);
@@ -117,11 +117,24 @@ export function createNode({ store, onReconciled, logger, ...options }: NodeOpti
     if (!closed) retry = setTimeout(changed, RETRY_MS);
   }
 
-  async function check(): Promise<void> {
-    if (!applied || failure !== undefined) return;
-    if (lostSlots(context.bpffs, applied.plan, applied.programs).length > 0) await refresh();
+  function lostNow(): Slot[] {
+    if (!applied) return [];
+    return lostSlots({ ...context, programs: applied.programs }, applied.plan);
   }
-  const watch = setInterval(() => serial(check).catch(tryAgain), CHECK_MS);
+
+  /** Looks again after two seconds, or later where looking would take over 1 % of the time. */
+  async function check(): Promise<void> {
+    const begun = performance.now();
+    const lost = failure === undefined ? lostNow() : [];
+    const spent = performance.now() - begun;
+    if (!closed) watch = setTimeout(startCheck, Math.max(CHECK_MS, 100 * spent));
+    if (lost.length > 0) await refresh();
+  }
+
+  function startCheck(): void {
+    serial(check).catch(tryAgain);
+  }
+  let watch = setTimeout(startCheck, CHECK_MS);
 
   async function add(request: EndpointRequest) {
     const state = await readNetwork();
@@ -175,7 +188,7 @@ export function createNode({ store, onReconciled, logger, ...options }: NodeOpti
     async [Symbol.asyncDispose]() {
       closed = true;
       clearTimeout(retry);
-      clearInterval(watch);
+      clearTimeout(watch);
       await serial(() => {});
     },
   };

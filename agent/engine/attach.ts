@@ -118,7 +118,8 @@ function slots(bpffs: string, staged: boolean): Slot[] {
   });
 }
 
-function pinNames(bpffs: string): string[] {
+/** Names in the directory of the pins. */
+export function pinNames(bpffs: string): string[] {
   try {
     return readdirSync(linkDirectory(bpffs));
   } catch (error) {

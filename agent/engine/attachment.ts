@@ -5,6 +5,7 @@ import { attachTcx, BpfLink, type Direction } from '../kernel/link.ts';
 import { openPinnedAttachment } from '../kernel/pinned.ts';
 import { BpfProgram } from '../kernel/program.ts';
 import { attachTc, detachTc, listFilters, type TcHook } from '../kernel/tc.ts';
+import { tcxPrograms } from '../kernel/tcx-query.ts';
 import { KernelError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
 import type { Hook } from '../tables/names.ts';
@@ -39,8 +40,13 @@ export const HOOK_DIRECTIONS: Record<Hook, Direction> = {
 const ENOLINK = 67;
 
 /** Where a slot is pinned: its TCX link, or the program of its TC filter. */
-export function slotPin(bpffs: string, { ifindex, hook, family }: Slot): string {
-  return join(linkDirectory(bpffs), `${ifindex}_${hook}_${family}`);
+export function slotPin(bpffs: string, slot: Slot): string {
+  return join(linkDirectory(bpffs), slotName(slot));
+}
+
+/** The last part of it. */
+export function slotName({ ifindex, hook, family }: Slot): string {
+  return `${ifindex}_${hook}_${family}`;
 }
 
 /** Where the successor of a pin is put until it takes the pin's place. */
@@ -118,6 +124,14 @@ export function readSlot(bpffs: string, slot: Slot): Attachment | undefined {
   const filter = findFilter(slot);
   const programId = filter?.programId ?? pinned.id;
   return { ...slot, attach: 'tc', programId, attached: filter !== undefined };
+}
+
+/** Ids of all programs of one mode that are on a hook, whoever attached them. */
+export function programsAt(mode: AttachMode, ifindex: number, hook: Hook): number[] {
+  const direction = HOOK_DIRECTIONS[hook];
+  if (mode === 'tcx') return tcxPrograms(ifindex, direction);
+  const ids = listFilters({ ifindex, direction }).map((filter) => filter.programId);
+  return ids.filter((id) => id !== undefined);
 }
 
 /** Detaches and unpins. False when nothing was attached any more. */

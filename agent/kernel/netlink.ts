@@ -29,6 +29,8 @@ const NLM_F_ACK = 4;
 const NLA_TYPE_MASK = 0x3fff;
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
+/** The one socket, opened when it is first needed and whenever it has failed. */
+let socket: Handle | undefined;
 /** No part of a dump is larger. */
 const buffer = new Uint8Array(64 * 1024);
 
@@ -38,18 +40,24 @@ const buffer = new Uint8Array(64 * 1024);
  * kernel refused; `operation` completes the sentence "cannot …".
  */
 export function netlink(request: NetlinkRequest, operation: string): DataView[] {
+  socket ??= open(operation);
+  const message = encode(request);
+  if (libc().send(socket.fd, message, message.length, 0) < 0) fail(operation);
+  return receive(socket.fd, operation);
+}
+
+function open(operation: string): Handle {
   const rc = libc().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, 0);
   if (rc < 0) throw kernelError(lastErrno(), operation);
-  const socket = new Handle(rc as Fd, 'a netlink socket');
-  try {
-    const message = encode(request);
-    if (libc().send(socket.fd, message, message.length, 0) < 0) {
-      throw kernelError(lastErrno(), operation);
-    }
-    return receive(socket.fd, operation);
-  } finally {
-    socket.close();
-  }
+  return new Handle(rc as Fd, 'a netlink socket');
+}
+
+/** What is left in a socket that failed must not be taken for the next answer. */
+function fail(operation: string): never {
+  const errno = lastErrno();
+  socket?.close();
+  socket = undefined;
+  throw kernelError(errno, operation);
 }
 
 function encode({ type, flags, body }: NetlinkRequest): Uint8Array {
@@ -67,7 +75,7 @@ function receive(fd: Fd, operation: string): DataView[] {
   const found: DataView[] = [];
   for (;;) {
     const size = libc().recv(fd, buffer, buffer.length, 0);
-    if (size < 0) throw kernelError(lastErrno(), operation);
+    if (size < 0) fail(operation);
     const view = new DataView(buffer.buffer);
     for (let at = 0; at + HEADER <= size; at += aligned(view.getUint32(at, true))) {
       const type = view.getUint16(at + 4, true);
