@@ -239,7 +239,8 @@ class KeyGroup {
 
   push(keys: Uint8Array, index: number): void {
     const size = this.#keySize;
-    this.#keys.set(keys.subarray(index * size, (index + 1) * size), this.#count * size);
+    const [from, to] = [index * size, this.#count * size];
+    for (let i = 0; i < size; i++) this.#keys[to + i] = keys[from + i] ?? 0;
     this.#count++;
   }
 
