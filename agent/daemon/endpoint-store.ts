@@ -183,9 +183,9 @@ function readStore(path: string): StoredEndpoint[] {
   }
 }
 
-/** In one step: a reader, or a crash, sees the old file or the new one. */
+/** In one step: a reader, or a crash of the daemon or the machine, sees the old file or the new. */
 function writeStore(path: string, endpoints: StoredEndpoint[]): void {
   const text = `${JSON.stringify({ version: 1, endpoints }, null, 2)}\n`;
-  writeFileSync(`${path}.new`, text, { mode: 0o600 });
+  writeFileSync(`${path}.new`, text, { mode: 0o600, flush: true });
   renameSync(`${path}.new`, path);
 }

@@ -111,6 +111,7 @@ async function openLoaded(
   for (const table of tables) pinTable(table);
   sweepStaged(bpffs, replaced);
   await beginMigration(replaced, logger);
+  for (const { target } of tables) target?.close();
 
   const owned = stack.move();
   const maps = new Map(tables.map(({ family, name, map }) => [`${family}/${name}`, map]));
