@@ -5,6 +5,7 @@ import { encode } from '../../agent/abi/codec.ts';
 import { type CtEntry, layouts, type NatEntry, type Tuple } from '../../agent/abi/generated.ts';
 import { type BpfMap, createMap, openPinnedMap } from '../../agent/kernel/map.ts';
 import { parseAddress } from '../../agent/lib/ip.ts';
+import { walkConntrack } from '../../agent/tables/conntrack.ts';
 import { skipReason } from '../kernel/sandbox.ts';
 import { flow, IN, OUT, type Pinned, pinDatapath, TCP } from './pinned.ts';
 
@@ -20,7 +21,7 @@ describe('listings while a table is resized', { skip: skipReason }, () => {
   let pinned: Pinned;
 
   beforeEach(async () => {
-    pinned = await pinDatapath();
+    pinned = await pinDatapath({ ct_tcp: 16_384 });
   });
   afterEach(() => pinned?.[Symbol.dispose]());
 
@@ -59,6 +60,25 @@ describe('listings while a table is resized', { skip: skipReason }, () => {
     ]);
     assert.deepEqual(await ports('--sport', '40002'), [`40002 ${end + 2}`]);
     assert.match((await pinned.run('ct', 'count')).stdout, /^total 3$/m);
+  });
+
+  it('show an entry once that moves while the table is read', async () => {
+    const expires = pinned.now() + 600;
+    using previous = makePrevious('ct_tcp');
+    const all = Array.from({ length: 10_000 }, (_, i) => 20_000 + i);
+    for (const port of all) add(previous, out(port), { expires });
+    const seen: number[] = [];
+    await walkConntrack(pinned.bpffs, 'ipv4', 'ct_tcp', ({ sport }) => {
+      seen.push(sport);
+      /* What the datapath does with some entries meanwhile, read already or not. */
+      const promoted = all[(seen.length * 7) % all.length] ?? 0;
+      pinned.addConntrack('ct_tcp', out(promoted), { expires });
+      return undefined;
+    });
+    assert.deepEqual(
+      seen.sort((a, b) => a - b),
+      all,
+    );
   });
 
   it('count the ports that both maps hold', async () => {
