@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { alternating, pairedRatios, ROUNDS, type Summary, summarise } from '../statistics.ts';
 import type { Load, Sample } from './loads.ts';
 import { openVariants, VARIANTS, type VariantName } from './variants.ts';
@@ -36,6 +37,7 @@ export interface Comparison {
 export async function compare(load: Load): Promise<Comparison> {
   const { key, title, unit, scale, maps } = load;
   await using variants = await openVariants(VARIANTS, maps ? { sekisho: { maps } } : {});
+  assertConntrackRoom(load.flows ?? 0);
   const samples = byVariant((): Sample[] => []);
   for (const variant of variants.all) await load.run(variant, WARMUP_MS);
   for (const variant of alternating(variants.all, ROUNDS)) {
@@ -50,6 +52,13 @@ export async function compare(load: Load): Promise<Comparison> {
   }));
   const summaries = byVariant((name) => summarise(values(name)));
   return { key, title, unit, scale, summaries, ratios, samples };
+}
+
+/** The limit is the machine's, not a namespace's: whoever owns the machine is to change it. */
+function assertConntrackRoom(flows: number): void {
+  const max = Number(readFileSync('/proc/sys/net/netfilter/nf_conntrack_max', 'utf8'));
+  if (max >= flows * 1.1) return;
+  throw new Error(`nf_conntrack_max is ${max}: too few for ${flows} flows of nftables`);
 }
 
 function byVariant<T>(make: (name: VariantName) => T): Record<VariantName, T> {
