@@ -14,10 +14,12 @@ import { until } from '../lib/wait.ts';
 import { assertIdle, openIdle } from './idle.ts';
 
 const KILLS = 50;
+/** For all kills together: on an emulated machine a start takes long, and they are fewer. */
+const BUDGET_MS = 200_000;
 const EARLIEST_MS = 50;
 const LOAD_PORT = 7001;
 
-test(`a daemon that is killed ${KILLS} times at any instant of its start`, async (t) => {
+test('a daemon that is killed again and again at any instant of its start', async (t) => {
   await using scene = await managedScene();
   const { topo, world } = scene;
   const [node, client] = [nth(topo.nodes), nth(scene.pods)];
@@ -33,8 +35,11 @@ test(`a daemon that is killed ${KILLS} times at any instant of its start`, async
   const [agent, startMs] = await timed(() => startAgent(topo));
   const before = await kernelObjects(node);
   await agent.kill9();
-  const killedAt = await killWhileStarting(scene, startMs);
-  t.diagnostic(`a start takes ${startMs} ms; killed in between ${killedAt.started} times`);
+  const kills = Math.min(KILLS, Math.floor((2 * BUDGET_MS) / startMs));
+  const early = await killWhileStarting(scene, kills, startMs);
+  t.diagnostic(
+    `a start takes ${startMs} ms; killed ${kills} times, ${early} of them before its end`,
+  );
 
   await t.test('lets new connections through while it is down', async () => {
     const { connections } = await client.loadSoFar();
@@ -77,18 +82,18 @@ async function untilEqual<T>(wanted: T, read: () => Promise<T>): Promise<void> {
 }
 
 /** Instants are spread evenly over the start, a little past its end, in no order. */
-async function killWhileStarting({ topo }: ManagedScene, startMs: number) {
+async function killWhileStarting({ topo }: ManagedScene, kills: number, startMs: number) {
   const latest = startMs * 1.1;
-  let started = 0;
-  for (let i = 0; i < KILLS; i++) {
-    const step = (i * 29) % KILLS;
+  let early = 0;
+  for (let i = 0; i < kills; i++) {
+    const step = (i * 29) % kills;
     const agent = launchAgent(topo);
-    await sleep(EARLIEST_MS + ((latest - EARLIEST_MS) * step) / KILLS);
-    if (!agent.logs.some(({ msg }) => msg === 'ready')) started++;
+    await sleep(EARLIEST_MS + ((latest - EARLIEST_MS) * step) / kills);
+    if (!agent.logs.some(({ msg }) => msg === 'ready')) early++;
     await agent.kill9();
     assert.ok(existsSync(join(nth(topo.nodes).bpffs, 'node')));
   }
-  return { started };
+  return early;
 }
 
 async function timed<T>(action: () => Promise<T>): Promise<[T, number]> {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ATTACH_MODES } from '../lib/attach-modes.ts';
 import { type Agent, configure, nodeSettings, sekisho, startAgent } from '../lib/daemon.ts';
 import { dissect } from '../lib/dissect.ts';
 import { openWire } from '../lib/raw-socket.ts';
@@ -11,8 +12,10 @@ import { until } from '../lib/wait.ts';
 const PORT = 7000;
 const FLOOD = { localPort: 20_000, count: 12_000 };
 
-for (const attach of ['tcx', 'tc'] as const) {
-  test(`nothing leaves bare while the daemon does what it does (${attach})`, async (t) => {
+for (const { attach, skip } of ATTACH_MODES) {
+  test(`nothing leaves bare while the daemon does what it does (${attach})`, {
+    skip,
+  }, async (t) => {
     await using scene = await bareScene({ pods: 2 });
     const { topo } = scene;
     const node = nth(topo.nodes);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ATTACH_MODES } from '../lib/attach-modes.ts';
 import { readPackets } from '../lib/counts.ts';
 import { startAgent } from '../lib/daemon.ts';
 import { dissect } from '../lib/dissect.ts';
@@ -19,8 +20,10 @@ const PAUSE_MS = 20;
 const RATE = 40_000_000;
 const SWAPPER = new URL('../lib/swap/program.ts', import.meta.url);
 
-for (const attach of ['tcx', 'tc'] as const) {
-  test(`programs that are swapped ${SWAPS} times under bulk traffic (${attach})`, async (t) => {
+for (const { attach, skip } of ATTACH_MODES) {
+  test(`programs that are swapped ${SWAPS} times under bulk traffic (${attach})`, {
+    skip,
+  }, async (t) => {
     await using scene = await managedScene({ settings: { datapath: { attach } } });
     const { topo, agent } = scene;
     const [node, client] = [nth(topo.nodes), nth(scene.pods)];

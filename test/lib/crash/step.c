@@ -118,7 +118,17 @@ int unlink(const char *path)
 	return result;
 }
 
-/* Netlink: filters of classic TC. */
+/* A netlink message that makes or removes a qdisc or a filter of classic TC. */
+static int changes_tc(const void *message, size_t length)
+{
+	unsigned short type;
+
+	if (length < 16)
+		return 0;
+	memcpy(&type, (const char *)message + 4, sizeof(type));
+	return type == 36 || type == 37 || type == 44 || type == 45;
+}
+
 ssize_t send(int fd, const void *message, size_t length, int flags)
 {
 	static ssize_t (*next)(int, const void *, size_t, int);
@@ -127,7 +137,7 @@ ssize_t send(int fd, const void *message, size_t length, int flags)
 	if (!next)
 		next = dlsym(RTLD_NEXT, "send");
 	result = next(fd, message, length, flags);
-	if (result >= 0)
-		step("netlink", 0);
+	if (result >= 0 && changes_tc(message, length))
+		step("filter", 0);
 	return result;
 }
