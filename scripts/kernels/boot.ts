@@ -27,6 +27,7 @@ export interface Outcome {
 }
 
 const TRAILER = /^\[guest\] exit=(\d+)$/;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const MEMORY = '4096M';
 
 /**
@@ -36,6 +37,15 @@ const MEMORY = '4096M';
 export async function boot(image: Image, options: BootOptions): Promise<Outcome> {
   const scratch = mkdtempSync(join(tmpdir(), 'sekisho-kernel-'));
   const children: ChildProcess[] = [];
+  const cleanUp = () => {
+    for (const child of children) child.kill('SIGKILL');
+    rmSync(scratch, { recursive: true, force: true });
+  };
+  const interrupted = () => {
+    cleanUp();
+    process.exit(130);
+  };
+  for (const signal of SIGNALS) process.once(signal, interrupted);
   try {
     const initramfs = join(scratch, 'initramfs');
     writeFileSync(initramfs, cpio([...image.initramfs, guestScript(image, options)]));
@@ -48,8 +58,8 @@ export async function boot(image: Image, options: BootOptions): Promise<Outcome>
     const code = await follow(qemu, options);
     return { code, console: readFileSync(console, 'utf8').split('\n').slice(-40).join('\n') };
   } finally {
-    for (const child of children) child.kill('SIGKILL');
-    rmSync(scratch, { recursive: true, force: true });
+    for (const signal of SIGNALS) process.off(signal, interrupted);
+    cleanUp();
   }
 }
 
