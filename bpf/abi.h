@@ -85,13 +85,14 @@ struct ct_entry {
 	struct ip_addr nat_addr; /* translated source of a masqueraded flow */
 	__be16 nat_port;         /* 0 with nat_addr 0: not translated */
 	__u8 seen;               /* enum ct_seen */
-	__u8 pad;
+	__u8 nat_class;          /* enum nat_class, when its halves were last looked at */
 	__u16 rev_nat_index;
-	__u16 pad2;
+	__u16 nat_looked; /* s, low 16 bits: when that was */
 	__u32 src_identity;
 	__u32 backend_id;
 	__u64 packets; /* with conntrack.accounting only */
 	__u64 bytes;
+	__u8 pad[FAMILY_CT_FILL]; /* up to a cache line: with header and key IPv4 takes two */
 };
 
 /* What a NAT entry's flow was last known to be; a restore copies it. */

@@ -174,7 +174,9 @@ export interface CtEntry {
   nat_addr: Uint8Array;
   nat_port: number;
   seen: number;
+  nat_class: number;
   rev_nat_index: number;
+  nat_looked: number;
   src_identity: number;
   backend_id: number;
   packets: bigint;
@@ -298,7 +300,7 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     ct_entry: {
-      size: 56,
+      size: 64,
       fields: {
         expires: { offset: 0, size: 4, kind: 'u32' },
         last_tx_report: { offset: 4, size: 4, kind: 'u32' },
@@ -309,7 +311,9 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         nat_addr: { offset: 16, size: 4, kind: 'bytes' },
         nat_port: { offset: 20, size: 2, kind: 'be16' },
         seen: { offset: 22, size: 1, kind: 'u8' },
+        nat_class: { offset: 23, size: 1, kind: 'u8' },
         rev_nat_index: { offset: 24, size: 2, kind: 'u16' },
+        nat_looked: { offset: 26, size: 2, kind: 'u16' },
         src_identity: { offset: 28, size: 4, kind: 'u32' },
         backend_id: { offset: 32, size: 4, kind: 'u32' },
         packets: { offset: 40, size: 8, kind: 'u64' },
@@ -448,7 +452,9 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         nat_addr: { offset: 16, size: 16, kind: 'bytes' },
         nat_port: { offset: 32, size: 2, kind: 'be16' },
         seen: { offset: 34, size: 1, kind: 'u8' },
+        nat_class: { offset: 35, size: 1, kind: 'u8' },
         rev_nat_index: { offset: 36, size: 2, kind: 'u16' },
+        nat_looked: { offset: 38, size: 2, kind: 'u16' },
         src_identity: { offset: 40, size: 4, kind: 'u32' },
         backend_id: { offset: 44, size: 4, kind: 'u32' },
         packets: { offset: 48, size: 8, kind: 'u64' },

@@ -7,6 +7,9 @@
 
 #define FAMILY_HEADER
 
+/* Bytes that make a conntrack entry 64 long. */
+#define FAMILY_CT_FILL 8
+
 #include <linux/types.h>
 
 struct ip_addr {
@@ -34,6 +37,11 @@ struct ip_addr {
 static __always_inline bool ip_addr_equal(const struct ip_addr *a, const struct ip_addr *b)
 {
 	return a->addr == b->addr;
+}
+
+static __always_inline __u32 ip_addr_fold(const struct ip_addr *a)
+{
+	return a->addr;
 }
 
 /* 224.0.0.0/4, the limited broadcast, 0.0.0.0/8: stays on its link. 169.254.0.0/16

@@ -156,6 +156,7 @@ static __always_inline void ct_fill_handoff_new(struct handoff *handoff,
 	bool tcp = packet->l4 == L4_TCP;
 
 	handoff->result = CT_NEW;
+	handoff->nat_port = 0;
 	handoff->fresh = !tcp || (packet->tcp_flags & TCP_SYN);
 	handoff->deferred = 0;
 	handoff->unmapped = 0;
@@ -163,7 +164,10 @@ static __always_inline void ct_fill_handoff_new(struct handoff *handoff,
 	handoff->class = tcp ? NAT_CLASS_SYN : NAT_CLASS_ANY;
 }
 
-static __always_inline void ct_fill_handoff(struct ct *ct, enum ct_result result, bool fresh)
+/* What is said of a flow with an entry. Its word is taken for the port while its
+ * halves were looked at in this second and nothing has changed its class since. */
+static __always_inline void ct_fill_handoff(struct ct *ct, enum ct_result result, bool fresh,
+					    __u32 now)
 {
 	ct->handoff.result = result;
 	ct->handoff.fresh = fresh;
@@ -171,6 +175,10 @@ static __always_inline void ct_fill_handoff(struct ct *ct, enum ct_result result
 	ct->handoff.unmapped = 0;
 	ct->handoff.expires = ct->entry->expires;
 	ct->handoff.class = ct_class(&ct->key, ct->entry);
+	ct->handoff.nat_port = 0;
+	if (config.restore && result == CT_ESTABLISHED && ct->entry->nat_port &&
+	    ct->entry->nat_looked == (__u16)now && ct->entry->nat_class == ct->handoff.class)
+		ct->handoff.nat_port = ct->entry->nat_port;
 }
 
 /* Finds the live entry of a packet that its endpoint sent or received, without
@@ -235,12 +243,12 @@ static __noinline int ct_track(struct __sk_buff *skb, const struct packet *packe
 	if (packet->l4 == L4_TCP && tcp_reopens(ct->entry, opener, packet->tcp_flags)) {
 		ct_open(ct->entry, packet, dir, now);
 		ct_refresh_companion(ct, now);
-		ct_fill_handoff(ct, CT_NEW, true);
+		ct_fill_handoff(ct, CT_NEW, true, now);
 		return 0;
 	}
 	if (ct_advance(ct->entry, packet, dir, now))
 		ct_refresh_companion(ct, now);
-	ct_fill_handoff(ct, ct->handoff.result, false);
+	ct_fill_handoff(ct, ct->handoff.result, false, now);
 	return 0;
 }
 

@@ -56,7 +56,7 @@ static __always_inline __u32 egress_identity(struct __sk_buff *skb, const struct
 	struct endpoint *from;
 
 	if (handoff->vouched)
-		return handoff_identity(skb);
+		return handoff_about(skb);
 	from = endpoint_lookup(&packet->tuple.saddr);
 	return endpoint_is_pod(from) ? from->identity : 0;
 }
@@ -104,6 +104,8 @@ static __always_inline int egress_pod(struct __sk_buff *skb, const struct packet
 
 	if (handoff->result == CT_REPLY)
 		return VERDICT_PASS;
+	if (carried && handoff->nat_port && device)
+		return rewrite(skb, packet, REWRITE_SOURCE, &device->addr, handoff->nat_port);
 	forward = carried ? table_lookup(TABLE_SNAT, &packet->tuple) : NULL;
 	if (forward && clock_expired(forward->expires, now))
 		forward = NULL;
@@ -175,13 +177,16 @@ static __always_inline int egress_node(struct __sk_buff *skb, const struct packe
 
 /* What conntrack knows of a pod's packet that came through the stack, where an
  * entry has been made for it already, unless it was lost since. */
-static __noinline int egress_ask(const struct packet *packet, __u32 now, struct handoff *handoff)
+static __noinline int egress_ask(const struct packet *packet, const struct device *device,
+				 __u32 now, struct handoff *handoff)
 {
 	struct ct ct;
 
 	if (ct_find(&ct, packet, CT_TX, now)) {
-		ct_fill_handoff(&ct, ct.handoff.result, false);
+		ct_fill_handoff(&ct, ct.handoff.result, false, now);
 		*handoff = ct.handoff;
+		if (!device || !ip_addr_equal(&ct.entry->nat_addr, &device->addr))
+			handoff->nat_port = 0;
 		handoff->fresh = handoff->class == NAT_CLASS_SYN && tcp_opens(packet->tcp_flags);
 		handoff->unmapped = handoff->result == CT_ESTABLISHED && !ct.entry->nat_port;
 		return 0;
@@ -200,7 +205,7 @@ static __always_inline int egress_unknown(struct __sk_buff *skb, const struct pa
 		return prefix_flags(&packet->tuple.saddr) & PREFIX_LOCAL_PODS ?
 			       -DROP_UNKNOWN_SOURCE :
 			       VERDICT_PASS;
-	egress_ask(packet, now, handoff);
+	egress_ask(packet, device, now, handoff);
 	handoff->vouched = 0;
 	return egress_pod(skb, packet, device, handoff, now);
 }
@@ -220,5 +225,8 @@ static __always_inline int netdev_egress(struct __sk_buff *skb, const struct pac
 			return egress_node(skb, packet, device, now);
 		return egress_unknown(skb, packet, device, &handoff, now);
 	}
+	/* an address that has left the device is not what the flow goes on with */
+	if (device && ip_addr_fold(&device->addr) != handoff_about(skb))
+		handoff.nat_port = 0;
 	return egress_pod(skb, packet, device, &handoff, now);
 }

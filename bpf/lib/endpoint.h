@@ -67,6 +67,8 @@ static __always_inline int endpoint_to_world(struct __sk_buff *skb, const struct
 	}
 	if (!routed)
 		return VERDICT_PASS;
+	if (ct->entry && ct->handoff.nat_port)
+		identity = ip_addr_fold(&ct->entry->nat_addr);
 	handoff_write(skb, &ct->handoff, identity);
 	return route_forward(skb, &route);
 }
@@ -91,7 +93,8 @@ static __always_inline int endpoint_send(struct __sk_buff *skb, const struct pac
 
 	ct.companion = true;
 	ct_track(skb, packet, CT_TX, now, &ct);
-	to = endpoint_lookup(&packet->tuple.daddr);
+	/* a flow that left as the node in this second was for nobody here */
+	to = ct.handoff.nat_port ? NULL : endpoint_lookup(&packet->tuple.daddr);
 	if (!to)
 		return endpoint_to_world(skb, packet, &ct, identity, now);
 	drop = endpoint_record(skb, packet, &ct, identity, now);

@@ -18,14 +18,15 @@ enum ct_result {
 };
 
 struct handoff {
-	__u32 expires; /* of the CT entry, s */
-	__u8 result;   /* enum ct_result */
-	__u8 class;    /* enum nat_class */
-	__u8 fresh;    /* a new connection begins with this packet */
-	__u8 deferred; /* the CT entry is still to be created */
-	__u8 unmapped; /* the CT entry does not know the port; never in cb */
-	__u8 vouched;  /* from_endpoint sent it towards the world; never in cb */
-	__u8 pad[2];
+	__u32 expires;   /* of the CT entry, s */
+	__u8 result;     /* enum ct_result */
+	__u8 class;      /* enum nat_class */
+	__u8 fresh;      /* a new connection begins with this packet */
+	__u8 deferred;   /* the CT entry is still to be created */
+	__u8 unmapped;   /* the CT entry does not know the port; never in cb */
+	__u8 vouched;    /* from_endpoint sent it towards the world; never in cb */
+	__be16 nat_port; /* what it leaves with: its halves were looked at in this second. 0: look
+			  */
 };
 
 /* skb->tc_index: conntrack has seen this packet, on its way through the stack. */
@@ -54,16 +55,18 @@ static __always_inline void handoff_scrub(struct __sk_buff *skb)
 	CTX_STORE(skb, tc_index, 0);
 }
 
-/* `identity`: of the endpoint that sends. */
+/* `about`: ip_addr_fold() of the address that goes with nat_port; without one, the
+ * identity of the endpoint that sends. */
 static __always_inline void handoff_write(struct __sk_buff *skb, const struct handoff *handoff,
-					  __u32 identity)
+					  __u32 about)
 {
 	CTX_STORE(skb, cb[0], handoff_magic());
 	CTX_STORE(skb, cb[1],
 		  handoff->result | handoff->class << 8 | handoff->fresh << 16 |
 			  handoff->deferred << 24);
 	CTX_STORE(skb, cb[2], handoff->expires);
-	CTX_STORE(skb, cb[3], identity);
+	CTX_STORE(skb, cb[3], about);
+	CTX_STORE(skb, cb[4], handoff->nat_port);
 }
 
 static __always_inline bool handoff_take(struct __sk_buff *skb, struct handoff *handoff)
@@ -79,12 +82,13 @@ static __always_inline bool handoff_take(struct __sk_buff *skb, struct handoff *
 	handoff->deferred = word >> 24;
 	handoff->expires = CTX_LOAD(skb, cb[2]);
 	handoff->vouched = 1;
+	handoff->nat_port = CTX_LOAD(skb, cb[4]);
 	CTX_STORE(skb, cb[0], 0);
 	return true;
 }
 
 /* What handoff_write() was told; good once handoff_take() has believed it. */
-static __always_inline __u32 handoff_identity(struct __sk_buff *skb)
+static __always_inline __u32 handoff_about(struct __sk_buff *skb)
 {
 	return CTX_LOAD(skb, cb[3]);
 }

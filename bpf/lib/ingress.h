@@ -35,8 +35,11 @@ static __always_inline bool ingress_track(struct __sk_buff *skb, const struct pa
 		ct_touch_companion(flow, entry->src_identity, now);
 	ct.key = *flow;
 	ct.entry = entry;
-	ct_fill_handoff(&ct, CT_REPLY, false);
+	ct_fill_handoff(&ct, CT_REPLY, false, now);
 	*handoff = ct.handoff;
+	/* the halves follow: the pod's next packet tells whether it says otherwise */
+	if (entry->nat_class != handoff->class)
+		entry->nat_class = handoff->class;
 	return true;
 }
 

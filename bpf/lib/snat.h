@@ -305,6 +305,20 @@ static __always_inline void nat_tell_conntrack(struct ct_entry *ct,
 	ct->nat_port = mapping->port;
 }
 
+/* Both halves are there: until the second is over, CT vouches for them. */
+static __always_inline void nat_looked(const struct nat_flow *flow)
+{
+	struct ct_entry *ct;
+
+	if (!config.restore || flow->ct.deferred)
+		return;
+	ct = ct_lookup(&flow->key);
+	if (!ct || ct->nat_port != flow->mapping.port)
+		return;
+	ct->nat_class = flow->ct.class;
+	WRITE_ONCE(ct->nat_looked, (__u16)flow->now);
+}
+
 /* Gives a flow without a usable forward half its port, the old one if any
  * record still knows it. 0 or a drop reason. */
 static __noinline int nat_open(struct __sk_buff *skb, struct nat_flow *flow)
@@ -365,8 +379,10 @@ static __always_inline int nat_outgoing(struct __sk_buff *skb, struct nat_flow *
 			if (flow->ct.unmapped)
 				nat_tell_conntrack(ct_lookup(&flow->key), &flow->mapping);
 			if (!nat_follow(forward, &flow->ct, flow->now) || !config.restore ||
-			    nat_restore_reverse(skb, flow, forward))
+			    nat_restore_reverse(skb, flow, forward)) {
+				nat_looked(flow);
 				return 0;
+			}
 		} else {
 			nat_abandon(&flow->key, forward);
 		}

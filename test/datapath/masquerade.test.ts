@@ -158,6 +158,19 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       });
     });
 
+    test('no other message passes for an echo request', () => {
+      const { B } = PEOPLE[family];
+      const icmp = { message: 'echo-request', id: 0 } as const;
+      const first = rig.run('from_endpoint', buildPacket({ ip: { src: B, dst: W }, icmp }), {
+        device: 'b',
+      });
+      rig.run('to_netdev', first.packet, { cb: first.cb, ingressIfindex: rig.ifindex.b });
+      const echo = buildPacket({ ip: { src: A, dst: W }, icmp });
+      for (let i = 0; i < 3; i++) assert.notEqual(rig.out(echo).verdict, 'drop');
+      const other = { ip: { src: A, dst: W }, icmp: { type: 140, code: 0 } };
+      assert.equal(rig.out(buildPacket(other)).counted['drop icmp_unsupported'], 1);
+    });
+
     test('two pods with one port to one peer get two ports', () => {
       const { B } = PEOPLE[family];
       rig.out(buildPacket(tcp(41000, 'S')));
@@ -250,6 +263,22 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         const { from, port } = open(4);
         rig.remove('snat', flow(from));
         assert.equal(leavesAs(from, port)['restored adopted'], 1);
+      });
+
+      test(`${kind} port: conntrack's word is taken until the second is over`, () => {
+        let second: number;
+        let offset = 20;
+        do {
+          const { from, port } = open(offset++);
+          leavesAs(from, port);
+          second = rig.now();
+          rig.remove('snat', flow(from), 'once');
+          const counted = leavesAs(from, port);
+          if (rig.now() !== second) continue;
+          assert.deepEqual(counted, { 'verdict pass': 1 });
+          age(from, port);
+          assert.equal(leavesAs(from, port)['restored adopted'], 1);
+        } while (rig.now() !== second);
       });
 
       test(`${kind} port: adopted without CT as well`, () => {

@@ -27,7 +27,8 @@ import { prepareDatapath } from '../../agent/engine/datapath.ts';
 import type { LoadSettings } from '../../agent/engine/load-settings.ts';
 import { loadReaper } from '../../agent/engine/reap.ts';
 import { createMap } from '../../agent/kernel/map.ts';
-import { encodeKey, type FlowKey } from '../lib/tables.ts';
+import { formatAddress } from '../../agent/lib/ip.ts';
+import { encodeKey, type FlowKey, KIND } from '../lib/tables.ts';
 
 export type Family = 'ipv4' | 'ipv6';
 export type Verdict = 'pass' | 'redirect' | 'drop';
@@ -95,7 +96,8 @@ export interface Rig extends AsyncDisposable {
   /** Overwrites some fields of an entry, or of an empty one. */
   patchCt(key: FlowKey, fields: Partial<CtEntry>): void;
   patchNat(key: FlowKey, fields: Partial<NatEntry>): void;
-  remove(name: TableName, key: FlowKey): boolean;
+  /** With `at` 'once' the flow's halves count as looked at in this very second, if they were. */
+  remove(name: TableName, key: FlowKey, at?: 'once'): boolean;
   count(name: TableName): Promise<number>;
   clear(): Promise<void>;
   reap(name: TableName, keys: FlowKey[], force?: boolean): Promise<{ deleted: number }>;
@@ -271,6 +273,18 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
     map(name).update(encodeKey(key), value);
   };
 
+  /** As if the halves of a NAT entry's flow had last been looked at in another second. */
+  const secondLater = (half: FlowKey) => {
+    const value = map('snat').lookup(encodeKey(half));
+    const entry = value && decode(shape.nat_entry, value);
+    if (!entry) return;
+    const { src: dst, sport: dport } = half;
+    const owner = { src: formatAddress(entry.addr), dst, sport: entry.port, dport };
+    const flow = half.kind === KIND.OUT ? half : { ...half, ...owner, kind: KIND.OUT };
+    const ct = rig.ct(flow);
+    if (ct) rig.patchCt(flow, { nat_looked: (ct.nat_looked - 1) & 0xffff });
+  };
+
   const context = (options: RunOptions, hook: Hook) => {
     const ctx = new Uint8Array(SKB.size);
     const view = new DataView(ctx.buffer);
@@ -334,8 +348,14 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
     },
     patchCt: (key, fields) =>
       patch(key.protocol === 6 ? 'ct_tcp' : 'ct_any', shape.ct_entry, key, fields),
-    patchNat: (key, fields) => patch('snat', shape.nat_entry, key, fields),
-    remove: (name, key) => map(name).delete(encodeKey(key)),
+    patchNat(key, fields) {
+      secondLater(key);
+      patch('snat', shape.nat_entry, key, fields);
+    },
+    remove(name, key, at) {
+      if (name === 'snat' && at === undefined) secondLater(key);
+      return map(name).delete(encodeKey(key));
+    },
     async count(name) {
       let total = 0;
       for await (const { count } of map(name).lookupBatch()) total += count;

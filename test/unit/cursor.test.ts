@@ -9,9 +9,9 @@ const IPV4_TUPLE = '0a00010a cb00712d 9c40 01bb 06 04 0000';
 const IPV6_TUPLE =
   'fd000001000000000000000000000010 20010db8000000000000000000000001 0001 ffff 11 01 0000';
 const CT_HEAD = '78563412 01000000 ffffffff 1304 1a 1b';
-const CT_TAIL = '9c40 07 00 0f00 0000 180c0000 13000000';
+const CT_TAIL = '9c40 07 02 0f00 0400 180c0000 13000000';
 const CT_ACCOUNTS = '00f2052a01000000 ffffffffffffff7f';
-const IPV4_CT = `${CT_HEAD} c0000205 ${CT_TAIL} 00000000 ${CT_ACCOUNTS}`;
+const IPV4_CT = `${CT_HEAD} c0000205 ${CT_TAIL} 00000000 ${CT_ACCOUNTS} 0000000000000000`;
 const IPV6_CT = `${CT_HEAD} 20010db8000000000000000000000005 ${CT_TAIL} ${CT_ACCOUNTS}`;
 const NAT_TAIL = 'ffff 02 01 64000000 60000000 0200 0300';
 
@@ -48,6 +48,7 @@ test('a connection is read as the kernel wrote it', () => {
   const expected: Omit<CtEntry, 'nat_addr'> = {
     ...{ expires: 0x12345678, last_tx_report: 1, last_rx_report: 0xffffffff, flags: 0x0413 },
     ...{ tx_flags_seen: 0x1a, rx_flags_seen: 0x1b, nat_port: 40_000, seen: 7 },
+    ...{ nat_class: 2, nat_looked: 4 },
     ...{ rev_nat_index: 15, src_identity: 3096, backend_id: 19 },
     ...{ packets: 5_000_000_000n, bytes: 2n ** 63n - 1n },
   };
