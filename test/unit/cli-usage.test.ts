@@ -142,7 +142,7 @@ describe('config check', () => {
     const { status, stdout } = await run('config', 'check', file);
     assert.equal(status, 0);
     assert.match(stdout, /^.*good\.yaml: valid\n/);
-    assert.match(stdout, /^ctTcp +131072 +17 MiB /m);
+    assert.match(stdout, /^ctTcp +131072 +18 MiB /m);
     assert.match(stdout, /^total /m);
   });
 
