@@ -80,7 +80,8 @@ static __always_inline long table_insert(enum table table, const struct tuple *k
 	if (!current)
 		return err;
 	for (int i = 0; i < TABLE_TRIES; i++) {
-		err = bpf_map_update_elem(current, key, value, BPF_NOEXIST);
+		/* before 6.4 the kernel answers with an int: the upper half is not its sign */
+		err = (int)bpf_map_update_elem(current, key, value, BPF_NOEXIST);
 		if (!err) {
 			count(COUNTER_CREATED + table);
 			return 0;
