@@ -2,8 +2,6 @@
 # REPO, TREE, TOOLS, COMMAND. What it prints goes to the host; the last line is the exit status.
 exec </dev/null >"$(echo /dev/vport*p1)" 2>&1
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
-# Without it every start of the agent compiles all of it anew.
-export NODE_COMPILE_CACHE=/tmp/node-compile-cache
 
 mount -t tmpfs tmpfs /run
 mkdir -p /run/netns /dev/shm /dev/pts
@@ -20,7 +18,9 @@ ip link set lo up
 
 cd "$REPO" || exit
 sh -c "$COMMAND"
-echo "[guest] exit=$?"
+status=$?
+[ $status = 0 ] || dmesg | tail -n 25
+echo "[guest] exit=$status"
 sync
 echo o >/proc/sysrq-trigger
 sleep 60

@@ -6,12 +6,13 @@ import { dissect } from '../lib/dissect.ts';
 import { openWire } from '../lib/raw-socket.ts';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
 import { FAMILIES, type Family } from '../lib/topology.ts';
-import { until } from '../lib/wait.ts';
+import { affordably, until } from '../lib/wait.ts';
 
 const PORT = 7000;
 const COUNT = 100;
-const RELOADS = 6;
-const BYTES = 200e6;
+const RELOADS = 1 + affordably(5);
+const SHUFFLES = 1 + affordably(3);
+const BYTES = affordably(200e6);
 
 test('connections and transfers live through reloads that replace every program', async (t) => {
   await using scene = await managedScene();
@@ -81,7 +82,7 @@ test('no private source leaves while pods and their ranges come and go with the 
   talks.catch(() => {});
 
   const wide = { ...plain, podCIDRs: ['10.0.0.0/8', 'fd00::/16'] };
-  for (let round = 0; round < 4; round++) {
+  for (let round = 0; round < SHUFFLES; round++) {
     await reload(scene, { node: wide, endpoints: endpoints.slice(0, 1) });
     await reload(scene, { node: plain, endpoints });
     await reload(scene, { node: wide, endpoints });
