@@ -32,7 +32,7 @@ const SUITES: readonly Suite[] = [
   { name: 'property', isolated: true, concurrency: 1 },
   { name: 'cli', isolated: true, concurrency: 1 },
   { name: 'daemon', isolated: true, concurrency: 1 },
-  { name: 'e2e', isolated: false, concurrency: 1 },
+  { name: 'e2e', isolated: false, concurrency: 2 },
 ];
 const INNER = '--inner';
 /** One test, however it is written: none takes longer. */

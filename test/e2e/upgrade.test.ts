@@ -18,7 +18,7 @@ const LOAD_PORT = 7001;
 
 /** It remembers something that this version has no place for. */
 const NEWER: Edit[] = [
-  { file: ABI, find: '\t__u16 pad2;\n', put: '\t__u16 quota;\n' },
+  { file: ABI, find: '\t__u32 backend_id;\n', put: '\t__u16 backend_id;\n\t__u16 quota;\n' },
   {
     file: 'bpf/lib/conntrack.h',
     find: 'entry->backend_id = 0;',
@@ -103,7 +103,7 @@ test('a layout that cannot be carried over is refused, and its programs go on', 
   assert.equal(code, 1);
   assert.match(
     stderr,
-    /^sekisho: \S+ipv4\/ct_\w+ is of another version: quota would be lost \(sekisho cleanup [^\n]+\)\n$/,
+    /^sekisho: \S+ipv4\/ct_\w+ is of another version: backend_id, quota would be lost \(sekisho cleanup [^\n]+\)\n$/,
   );
   await assertIdle(scene);
   const host = nth(topo.worldAddresses).ipv4;
