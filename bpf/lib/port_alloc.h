@@ -147,7 +147,7 @@ static __always_inline enum port_outcome port_claim(struct port_search *search)
 		return config.restore ? PORT_ADOPTED : PORT_NONE;
 	if (state == PORT_TAKEN || port_has_socket(search->skb, search->l4, &search->reverse))
 		return PORT_NONE;
-	if (state == PORT_EXPIRED) {
+	if (entry && state == PORT_EXPIRED) {
 		if (port_take_over(search, entry))
 			return PORT_RESERVED;
 	} else {
