@@ -24,11 +24,20 @@ export function makeFlows(rig: Rig, family: Family, proto: Proto, flows: number)
     const first = { ip: { src: A, dst: firstPeer(W) }, ...ports(32_768, 443, flags) };
     return rig.run('from_endpoint', buildPacket(first)).cb;
   };
+  /** The same once the flow's NAT halves have been looked at in this second. */
+  const settled = () => {
+    for (;;) {
+      const cb = handoff('A');
+      if (cb[4]) return cb;
+      const first = { ip: { src: A, dst: firstPeer(W) }, ...ports(32_768, 443, 'A') };
+      rig.run('to_netdev', buildPacket(first), { cb, ingressIfindex: rig.ifindex.a });
+    }
+  };
   const run = (packet: Packet, repeat: number): Run => ({ packet, repeat, flows });
   return {
     opening: (repeat, from = 0) => ({ ...run(out('S'), repeat), from, handoff: handoff('S') }),
     answer: (repeat) => run(back('SA'), repeat),
-    established: (repeat) => ({ ...run(out('A'), repeat), handoff: handoff('A') }),
+    established: (repeat) => ({ ...run(out('A'), repeat), handoff: settled() }),
     reply: (repeat) => run(back('A'), repeat),
   };
 }
