@@ -3,7 +3,7 @@ import { mapById, openPinnedMap } from '../kernel/map.ts';
 import type { BpfObject } from '../kernel/object.ts';
 import { SekishoError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
-import { CONNECTION_TABLES, type ConnectionTable } from '../tables/names.ts';
+import { CONNECTION_TABLES, type ConnectionTable, OUTER_SUFFIX } from '../tables/names.ts';
 import type { LayoutRecord } from './layout-record.ts';
 import type { Logger } from './logger.ts';
 import { mapPin, stagedPin } from './pins.ts';
@@ -39,7 +39,6 @@ export interface FindContext {
   stack: DisposableStack;
 }
 
-const OUTER_SUFFIX = '_maps';
 const CURRENT = new Uint8Array(4);
 
 /**

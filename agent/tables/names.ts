@@ -30,6 +30,8 @@ export const HOOKS: readonly Hook[] = labels(hook, 'HOOK_');
 export const VERDICTS: readonly Verdict[] = labels(verdict, 'VERDICT_');
 export const DROP_REASONS: readonly DropReason[] = labels(drop_reason, 'DROP_');
 export const CONNECTION_TABLES: readonly ConnectionTable[] = labels(table, 'TABLE_');
+/** The map that leads to a connection table is pinned under the table's name and this. */
+export const OUTER_SUFFIX = '_maps';
 export const RESTORED_HALVES: readonly RestoredHalf[] = labels(restored, 'RESTORED_');
 export const UPDATE_ERRORS: readonly UpdateError[] = labels(update_error, 'UPDATE_');
 export const NAT_CLASSES: readonly NatClass[] = labels(nat_class, 'NAT_CLASS_');

@@ -3,7 +3,7 @@ import { layouts, table_slot } from '../abi/generated.ts';
 import type { Layout } from '../abi/layout.ts';
 import { type BpfMap, mapById, openPinnedMap } from '../kernel/map.ts';
 import type { Family } from '../lib/ip.ts';
-import type { ConnectionTable } from './names.ts';
+import { type ConnectionTable, OUTER_SUFFIX } from './names.ts';
 import { openFamilyMap, requireLayout } from './open.ts';
 
 /** The maps that hold a connection table together. */
@@ -27,7 +27,7 @@ export function openSlots(
   using stack = new DisposableStack();
   const layout = { key: layouts[family].tuple, value };
   const pinned = stack.use(openFamilyMap(bpffs, family, table, layout));
-  using outer = openPinnedMap(join(bpffs, family, `${table}_maps`));
+  using outer = openPinnedMap(join(bpffs, family, table + OUTER_SUFFIX));
   const slot = (number: number) => {
     const id = outer?.lookupId(slotKey(number));
     if (id === undefined) return undefined;

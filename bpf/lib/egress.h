@@ -58,7 +58,7 @@ static __always_inline __u32 egress_identity(struct __sk_buff *skb, const struct
 	if (handoff->vouched)
 		return handoff_about(skb);
 	from = endpoint_lookup(&packet->tuple.saddr);
-	return endpoint_is_pod(from) ? from->identity : 0;
+	return from ? from->identity : 0;
 }
 
 /* Records the flow that from_endpoint left to this hook. */
@@ -69,7 +69,7 @@ static __always_inline int egress_record(struct __sk_buff *skb, const struct pac
 	struct ct_origin origin = {
 		.nat_addr = mapping->addr,
 		.nat_port = mapping->port,
-		.src_identity = egress_identity(skb, packet, handoff),
+		.src_identity = pod ? egress_identity(skb, packet, handoff) : 0,
 		.companion = pod,
 	};
 

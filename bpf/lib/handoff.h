@@ -25,8 +25,7 @@ struct handoff {
 	__u8 deferred;   /* the CT entry is still to be created */
 	__u8 unmapped;   /* the CT entry does not know the port; never in cb */
 	__u8 vouched;    /* from_endpoint sent it towards the world; never in cb */
-	__be16 nat_port; /* what it leaves with: its halves were looked at in this second. 0: look
-			  */
+	__be16 nat_port; /* to leave with, for this second; 0: look for the halves */
 };
 
 /* skb->tc_index: conntrack has seen this packet, on its way through the stack. */
