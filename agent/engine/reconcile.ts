@@ -49,35 +49,56 @@ interface Changes {
 /**
  * Makes maps and hooks what the plan says; the same plan again writes nothing. What protects is
  * there before what it protects: all rows but those of new endpoints, then the hooks of devices
- * (new programs take over in place, and find their rows), then scrubbed addresses, new endpoints,
- * and the hooks of endpoints. An address that moves has no owner while it is scrubbed, so nothing
- * is recorded for it. Removal comes last: hooks, then rows, then the flows of addresses that have
- * no owner any more.
+ * (new programs take over in place, and find their rows), then the hooks of endpoints: what has no
+ * row behind them is dropped. Only then new endpoints come. Removal comes last: hooks, then rows,
+ * then the flows of addresses that have no owner any more.
  */
 export async function reconcile(plan: Plan, context: ReconcileContext): Promise<void> {
-  const { bpffs, tables, scrub, logger } = context;
   const changes = {
     ipv4: compare(plan, context, 'ipv4'),
     ipv6: compare(plan, context, 'ipv6'),
   };
-  for (const family of FAMILIES) {
-    for (const row of changes[family].prefixes.set) tables[family].prefixes.set(row);
-    for (const row of changes[family].devices.set) tables[family].devices.set(row);
-    for (const row of changes[family].endpoints.set) {
-      if (changes[family].moved.includes(row)) tables[family].endpoints.remove(row);
-      else tables[family].endpoints.set(row);
-    }
-  }
+  setRows(changes, context);
   for (const link of plan.devices) attachIfThere(link, DEVICE_HOOKS, context);
+  const failure = attachEndpoints(plan, context);
+  await moveAddresses(changes, context);
+  if (failure) throw failure;
+  sweepAttachments(context.bpffs, wantedHooks(plan), context.logger);
+  await removeRows(changes, context);
+}
 
+/** All but those of new endpoints. */
+function setRows(changes: Record<Family, Changes>, { tables }: ReconcileContext): void {
+  for (const family of FAMILIES) {
+    const { prefixes, devices, endpoints, moved } = changes[family];
+    for (const row of prefixes.set) tables[family].prefixes.set(row);
+    for (const row of devices.set) tables[family].devices.set(row);
+    const staying = endpoints.set.filter((row) => !moved.includes(row));
+    for (const row of staying) tables[family].endpoints.set(row);
+  }
+}
+
+/** An address that moves has no owner while it is scrubbed: what it sends is dropped meanwhile. */
+async function moveAddresses(
+  changes: Record<Family, Changes>,
+  context: ReconcileContext,
+): Promise<void> {
+  const { tables } = context;
+  for (const family of FAMILIES) {
+    for (const row of changes[family].moved) tables[family].endpoints.remove(row);
+  }
   const moved = FAMILIES.flatMap((family) => changes[family].moved.map(({ addr }) => addr));
   await scrubAndLog(moved, context, 'addresses of new endpoints scrubbed');
   for (const family of FAMILIES) {
     for (const row of changes[family].moved) tables[family].endpoints.set(row);
   }
-  for (const link of endpointLinks(plan)) attachIfThere(link, ENDPOINT_HOOKS, context);
+}
 
-  sweepAttachments(bpffs, wantedHooks(plan), logger);
+async function removeRows(
+  changes: Record<Family, Changes>,
+  context: ReconcileContext,
+): Promise<void> {
+  const { tables } = context;
   const left: Uint8Array[] = [];
   for (const family of FAMILIES) {
     for (const row of changes[family].endpoints.remove) {
@@ -87,7 +108,20 @@ export async function reconcile(plan: Plan, context: ReconcileContext): Promise<
     for (const row of changes[family].prefixes.remove) tables[family].prefixes.remove(row);
     for (const row of changes[family].devices.remove) tables[family].devices.remove(row);
   }
-  await scrubAndLog(left, { scrub, logger }, 'flows of removed endpoints deleted');
+  await scrubAndLog(left, context, 'flows of removed endpoints deleted');
+}
+
+/** One that fails keeps no other endpoint out: the first failure is handed back. */
+function attachEndpoints(plan: Plan, context: ReconcileContext): unknown {
+  let failure: unknown;
+  for (const link of endpointLinks(plan)) {
+    try {
+      attachIfThere(link, ENDPOINT_HOOKS, context);
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  return failure;
 }
 
 /** An interface may go at any time; the network watch then brings the next plan. */
@@ -152,7 +186,7 @@ function wantedHooks(plan: Plan): (ifindex: number, hook: Hook) => boolean {
 
 async function scrubAndLog(
   addresses: Uint8Array[],
-  { scrub, logger }: Pick<ReconcileContext, 'scrub' | 'logger'>,
+  { scrub, logger }: ReconcileContext,
   message: string,
 ): Promise<void> {
   if (addresses.length === 0) return;

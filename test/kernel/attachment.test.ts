@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { attachHooks, type Programs, sweepAttachments } from '../../agent/engine/attach.ts';
+import { attachHooks, sweepAttachments } from '../../agent/engine/attach.ts';
 import {
   type AttachMode,
   readSlot,
@@ -17,6 +17,7 @@ import { loadProgram } from '../../agent/kernel/load.ts';
 import type { BpfProgram } from '../../agent/kernel/program.ts';
 import { attachTc, listFilters } from '../../agent/kernel/tc.ts';
 import { ATTACH_MODES } from '../lib/attach-modes.ts';
+import { idlePrograms } from '../lib/idle-programs.ts';
 import { inOwnNamespace, mountBpffs, runInOwnNamespace, skipReason } from './sandbox.ts';
 
 const QUIET = { debug() {}, info() {}, warn() {}, error() {} };
@@ -56,21 +57,6 @@ function makeDevice(): number {
   const name = `at${devices++}`;
   execFileSync('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}-peer`]);
   return Number(readFileSync(`/sys/class/net/${name}/ifindex`, 'utf8'));
-}
-
-function loadAll(): Programs & Disposable {
-  using stack = new DisposableStack();
-  const load = (): BpfProgram =>
-    stack.use(loadProgram('sched_cls', 'datapath', [moveImmediate(0, TC_ACT_UNSPEC), exit()]));
-  const family = () => ({
-    from_endpoint: load(),
-    to_endpoint: load(),
-    from_netdev: load(),
-    to_netdev: load(),
-  });
-  const programs = { ipv4: family(), ipv6: family() };
-  const owned = stack.move();
-  return { ...programs, [Symbol.dispose]: () => owned.dispose() };
 }
 
 /** Puts everything that the wreck names into the slot, as the daemon would have. */
@@ -128,7 +114,7 @@ function defineTests(): void {
 /** The first start after the crash: attach, then sweep. */
 function checkRecovery(attach: AttachMode, left: Wreck): void {
   using bpffs = mountBpffs();
-  using programs = loadAll();
+  using programs = idlePrograms();
   const slot: Slot = { ifindex: makeDevice(), hook: 'to_netdev', family: 'ipv4' };
   wreck(bpffs.path, slot, left);
   attachHooks({ bpffs: bpffs.path, programs, attach }, slot.ifindex, ['to_netdev']);
