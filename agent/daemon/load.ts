@@ -18,14 +18,16 @@ export interface DatapathLoader {
   /** Over the maps that are pinned, or over new ones; calibrates the clock. */
   load(config: Config): Promise<Datapath>;
   /**
-   * With other settings over the same maps. Throws E_CONFLICT when the compiled programs are
-   * not those that this agent started with: it would fill them in as it knows the old ones.
+   * With other settings over the maps that `load` opened. Throws E_CONFLICT when those are no
+   * longer what is pinned, since the agent would write to the old ones, and when the compiled
+   * programs are not those that it started with: it would fill them in as it knows the old ones.
    */
   reload(config: Config): Promise<Datapath>;
 }
 
 export function createLoader(capabilities: Capabilities, logger: Logger): DatapathLoader {
   const compiled = digest();
+  let running: Datapath | undefined;
   return {
     async load(config) {
       const { bpffs } = config.state;
@@ -34,6 +36,7 @@ export function createLoader(capabilities: Capabilities, logger: Logger): Datapa
       const { secret, hz } = state;
       const datapath = await prepared.load({ secret, hz, ...loadSettings(config, capabilities) });
       writeNodeState(bpffs, state);
+      running = datapath;
       return datapath;
     },
     async reload(config) {
@@ -43,10 +46,19 @@ export function createLoader(capabilities: Capabilities, logger: Logger): Datapa
         });
       }
       using prepared = prepare(config, logger);
+      if (running) refuseStrangers(prepared.strangers(running));
       const { secret, hz } = readNodeState(config.state.bpffs);
       return await prepared.load({ secret, hz, ...loadSettings(config, capabilities) });
     },
   };
+}
+
+function refuseStrangers([first, ...others]: string[]): void {
+  if (first === undefined) return;
+  const more = others.length > 0 ? ` and ${others.length} more` : '';
+  throw new SekishoError('E_CONFLICT', `someone removed or replaced the pin ${first}${more}`, {
+    hint: 'needs a restart; what is in tables without a pin is then forgotten',
+  });
 }
 
 function digest(): string {

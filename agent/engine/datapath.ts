@@ -31,6 +31,8 @@ export interface Datapath extends Disposable {
 
 /** Opened and checked, not loaded: nothing in the kernel has changed yet. */
 export interface PreparedDatapath extends Disposable {
+  /** Paths whose maps are not those that a loaded datapath goes on with. */
+  strangers(loaded: Datapath): string[];
   /**
    * Loads both families, pins the maps that are new, and copies what is in maps of another
    * layout; those stay pinned until `settle`. Throws E_LOAD.
@@ -72,6 +74,12 @@ export function prepareDatapath(options: DatapathOptions): PreparedDatapath {
   });
   const owned = { objects: objects.move(), maps: maps.move() };
   return {
+    strangers: (loaded) =>
+      families.flatMap(({ family, tables }) =>
+        [...tables.values()]
+          .filter(({ name, target }) => target?.id !== loaded.map(family, name).id)
+          .map(({ path }) => path),
+      ),
     async load(settings) {
       for (const { family, object } of families) {
         object.setRodata(configBytes(family, object.rodata(), settings));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { existsSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
@@ -161,6 +161,23 @@ test('a file that cannot be applied is refused as a whole', async (t) => {
     const { body } = await call(scene, 'GET', '/v1/status');
     assert.deepEqual((body as Status).warnings, []);
   });
+});
+
+test('programs are not loaded over other maps than those that are filled in', async () => {
+  const settings: Settings = { maps: MAPS };
+  await using scene = await managedScene({ settings });
+  const node = nth(scene.topo.nodes);
+  const programs = programsOf(node.bpffs);
+  const removed = ['endpoints', 'prefixes'].map((name) => join(node.bpffs, 'ipv4', name));
+  for (const path of removed) unlinkSync(path);
+  const { status, message } = await reload(scene, { ...settings, conntrack: { accounting: true } });
+  assert.equal(status, 'refused');
+  assert.match(
+    message ?? '',
+    /^someone removed or replaced the pin \S+ and 1 more \(needs a restart/,
+  );
+  assert.deepEqual(programsOf(node.bpffs), programs);
+  assert.deepEqual(removed.filter(existsSync), []);
 });
 
 test('endpoints come and go with the file; those that were added stay', async () => {
