@@ -156,6 +156,7 @@ async function attach(
   const onReconciled = reconcileTimer(pages.registry);
   const node = stack.use(keepNode({ config, attach, datapath, reapers, onReconciled, logger }));
   warnOfSmallerRange(config, datapath, logger);
+  await datapath.carryOver();
   await node.refresh();
   await datapath.settle();
   logger.info({ attach }, 'datapath attached');

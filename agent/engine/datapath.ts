@@ -5,11 +5,11 @@ import { type BpfMap, openPinnedMap } from '../kernel/map.ts';
 import { type BpfObject, openObject } from '../kernel/object.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import { HOOKS } from '../tables/names.ts';
-import type { Programs } from './attach.ts';
+import { type Programs, pinnedProgramIds } from './attach.ts';
+import { carryOver, endCarryOver, type LoadedTable } from './carry-over.ts';
 import { type LayoutRecord, readLayoutRecord, writeLayoutRecord } from './layout-record.ts';
 import { configBytes, type LoadSettings } from './load-settings.ts';
 import type { Logger } from './logger.ts';
-import { copyCounters, copyEntries } from './migrate.ts';
 import { objectPath } from './objects.ts';
 import { type FoundTable, findTables, isOuter, type TableSizes } from './pinned-tables.ts';
 import { familyDirectory, isStaged, stagedPin } from './pins.ts';
@@ -23,6 +23,11 @@ export interface Datapath extends Disposable {
   mapNames(family: Family): string[];
   programs: Programs;
   /**
+   * To be called right before the programs are attached: copies what is in maps of another
+   * layout, which stay pinned until `settle`. Does nothing without any.
+   */
+  carryOver(): Promise<void>;
+  /**
    * To be called once the programs are attached: fetches what the old ones wrote to maps of
    * another layout meanwhile, and puts the new maps in their pins. Does nothing without any.
    */
@@ -33,10 +38,7 @@ export interface Datapath extends Disposable {
 export interface PreparedDatapath extends Disposable {
   /** Paths whose maps are not those that a loaded datapath goes on with. */
   strangers(loaded: Datapath): string[];
-  /**
-   * Loads both families, pins the maps that are new, and copies what is in maps of another
-   * layout; those stay pinned until `settle`. Throws E_LOAD.
-   */
+  /** Loads both families, and pins the maps that are new. Throws E_LOAD. */
   load(settings: LoadSettings): Promise<Datapath>;
 }
 
@@ -44,12 +46,6 @@ interface PreparedFamily {
   family: Family;
   object: BpfObject;
   tables: Map<string, FoundTable>;
-}
-
-/** A table and the map that goes on for it. */
-interface LoadedTable extends FoundTable {
-  family: Family;
-  map: BpfMap;
 }
 
 export interface DatapathOptions {
@@ -67,9 +63,12 @@ export function prepareDatapath(options: DatapathOptions): PreparedDatapath {
   using objects = new DisposableStack();
   using maps = new DisposableStack();
   const record = readLayoutRecord(options.bpffs);
+  const pinned = pinnedProgramIds(options.bpffs);
+  const users = record.staging.filter((id) => pinned.has(id));
+  const known = { layouts: record.maps, inUse: users.length > 0 };
   const families = FAMILIES.map((family): PreparedFamily => {
     const object = objects.use(openObject(objectPath(`${family}.bpf.o`)));
-    const context = { ...options, family, object, record, stack: maps };
+    const context = { ...options, ...known, family, object, stack: maps };
     return { family, object, tables: findTables(context) };
   });
   const owned = { objects: objects.move(), maps: maps.move() };
@@ -85,7 +84,7 @@ export function prepareDatapath(options: DatapathOptions): PreparedDatapath {
         object.setRodata(configBytes(family, object.rodata(), settings));
       }
       await Promise.all(families.map(({ object }) => object.loadAsync()));
-      return openLoaded(families, owned.maps.move(), record, options);
+      return openLoaded(families, owned.maps.move(), { ...record, staging: users }, options);
     },
     [Symbol.dispose]() {
       owned.maps.dispose();
@@ -94,12 +93,12 @@ export function prepareDatapath(options: DatapathOptions): PreparedDatapath {
   };
 }
 
-async function openLoaded(
+function openLoaded(
   families: PreparedFamily[],
   found: DisposableStack,
   record: LayoutRecord,
   { bpffs, logger }: DatapathOptions,
-): Promise<Datapath> {
+): Datapath {
   using stack = new DisposableStack();
   stack.use(found);
   const tables = families.flatMap(({ family, object, tables: found }) =>
@@ -115,10 +114,12 @@ async function openLoaded(
   }
   const replaced = tables.filter(({ state }) => state === 'replaced');
   const current = layoutsOf(tables);
-  writeLayoutRecord(bpffs, new Map([...layoutsBefore(replaced, record), ...current]));
+  writeLayoutRecord(bpffs, {
+    maps: new Map([...layoutsBefore(replaced, record), ...current]),
+    staging: replaced.length > 0 ? [...record.staging, ...idsOf(programs)] : [],
+  });
   for (const table of tables) pinTable(table);
   sweepStaged(bpffs, replaced);
-  await beginMigration(replaced, logger);
   for (const { target } of tables) target?.close();
 
   const owned = stack.move();
@@ -134,17 +135,22 @@ async function openLoaded(
         .filter((path) => path.startsWith(`${family}/`))
         .map((path) => path.slice(family.length + 1)),
     programs,
+    carryOver: () => carryOver(replaced, logger),
     async settle() {
       if (replaced.length === 0) return;
-      await endMigration(replaced, logger);
-      writeLayoutRecord(bpffs, current);
+      await endCarryOver(replaced, logger);
+      writeLayoutRecord(bpffs, { maps: current, staging: [] });
       for (const { source } of replaced) source?.close();
     },
     [Symbol.dispose]: () => owned.dispose(),
   };
 }
 
-function layoutsOf(tables: LoadedTable[]): LayoutRecord {
+function idsOf(programs: Programs): number[] {
+  return FAMILIES.flatMap((family) => Object.values(programs[family]).map(({ id }) => id));
+}
+
+function layoutsOf(tables: LoadedTable[]): LayoutRecord['maps'] {
   const inner = tables.filter(({ name }) => !isOuter(name));
   return new Map(
     inner.map(({ family, name, map }): [number, TableLayout] => [
@@ -154,9 +160,9 @@ function layoutsOf(tables: LoadedTable[]): LayoutRecord {
   );
 }
 
-function layoutsBefore(replaced: LoadedTable[], record: LayoutRecord): LayoutRecord {
+function layoutsBefore(replaced: LoadedTable[], { maps }: LayoutRecord): LayoutRecord['maps'] {
   const ids = new Set(replaced.map(({ source }) => source?.id));
-  return new Map([...record].filter(([id]) => ids.has(id)));
+  return new Map([...maps].filter(([id]) => ids.has(id)));
 }
 
 /** Each pin comes, or changes, in one step. What is replaced keeps its pin for now. */
@@ -188,36 +194,4 @@ function sweepStaged(bpffs: string, replaced: LoadedTable[]): void {
       if (!used.has(path)) unpin(path);
     }
   }
-}
-
-/** The new maps get what the old ones hold, while the old programs go on with those. */
-async function beginMigration(replaced: LoadedTable[], logger: Logger): Promise<void> {
-  for (const { family, name, source, plan, target, map } of replaced) {
-    if (!source) continue;
-    const fields = { family, table: name };
-    if (plan?.kind !== 'carry') {
-      logger.info(fields, 'table has another layout and is made anew');
-      continue;
-    }
-    const migration = { from: source, to: map, runs: plan.runs };
-    if (name !== 'counters') {
-      const moved = await copyEntries(migration);
-      logger.info({ ...fields, moved, lost: plan.lost }, 'table moves to another layout');
-      continue;
-    }
-    if (!target) copyCounters(migration);
-    logger.info({ ...fields, lost: plan.lost }, 'counters move; those lost start at zero');
-  }
-}
-
-/** Outer maps first: where they lead is current, whichever pins a crash leaves. */
-async function endMigration(replaced: LoadedTable[], logger: Logger): Promise<void> {
-  for (const { family, name, source, plan, map } of replaced) {
-    if (!source || plan?.kind !== 'carry' || name === 'counters') continue;
-    const moved = await copyEntries({ from: source, to: map, runs: plan.runs });
-    if (moved > 0) logger.info({ family, table: name, moved }, 'late entries moved');
-  }
-  const outerFirst = replaced.toSorted((a, b) => Number(isOuter(b.name)) - Number(isOuter(a.name)));
-  for (const { path } of outerFirst) renameSync(stagedPin(path), path);
-  logger.info({ tables: replaced.length }, 'tables of another layout replaced');
 }

@@ -3,8 +3,13 @@ import { SekishoError } from '../lib/errors.ts';
 import { layoutsPin } from './pins.ts';
 import type { TableLayout } from './table-layout.ts';
 
-/** Layouts by the id of the map, which the kernel gives to one map only. */
-export type LayoutRecord = ReadonlyMap<number, TableLayout>;
+/** What is known of the pinned maps. The kernel gives an id to one map, or program, only. */
+export interface LayoutRecord {
+  /** Layouts by the id of the map. */
+  maps: ReadonlyMap<number, TableLayout>;
+  /** Ids of programs over staged maps: once one of them is on a hook, those maps are in use. */
+  staging: readonly number[];
+}
 
 const VERSION = 1;
 const SIZE = 64 * 1024;
@@ -13,6 +18,7 @@ const FIRST = new Uint8Array(4);
 interface Stored {
   version: number;
   maps: Record<string, TableLayout>;
+  staging?: number[];
 }
 
 /**
@@ -23,15 +29,23 @@ interface Stored {
 export function readLayoutRecord(bpffs: string): LayoutRecord {
   const path = layoutsPin(bpffs);
   using map = openPinnedMap(path);
-  if (!map) return new Map();
+  if (!map) return { maps: new Map(), staging: [] };
   const bytes = map.keySize === FIRST.length ? map.lookup(FIRST) : undefined;
-  const { maps } = parse(bytes ?? new Uint8Array(), path);
-  return new Map(Object.entries(maps).map(([id, layout]) => [Number(id), layout]));
+  const { maps, staging = [] } = parse(bytes ?? new Uint8Array(), path);
+  const layouts = Object.entries(maps).map(([id, layout]): [number, TableLayout] => [
+    Number(id),
+    layout,
+  ]);
+  return { maps: new Map(layouts), staging };
 }
 
 /** Writes the record in one step; nothing when it is there already. */
-export function writeLayoutRecord(bpffs: string, record: LayoutRecord): void {
-  const stored: Stored = { version: VERSION, maps: Object.fromEntries(record) };
+export function writeLayoutRecord(bpffs: string, { maps, staging }: LayoutRecord): void {
+  const stored: Stored = {
+    version: VERSION,
+    maps: Object.fromEntries(maps),
+    staging: [...staging],
+  };
   const value = new Uint8Array(SIZE);
   const text = Buffer.from(JSON.stringify(stored));
   value.set(text);

@@ -13,12 +13,24 @@ export interface Migration {
  * Copies what `to` does not hold yet, while programs write to either map: what is there is newer.
  * Resolves with the number of entries that moved.
  */
-export async function copyEntries({ from, to, runs }: Migration): Promise<number> {
+export async function addEntries({ from, to, runs }: Migration): Promise<number> {
   if (from.type === 'array') return copyElements(from, to, runs);
   const sizes = { before: from.valueSize, after: to.valueSize };
   let moved = 0;
   for await (const { keys, values, count } of walk(from)) {
     moved += await to.insertBatch(keys, carryValues(values, count, sizes, runs), count);
+  }
+  return moved;
+}
+
+/** Copies everything. `to` must not be in use: what it holds is overwritten. */
+export async function copyEntries({ from, to, runs }: Migration): Promise<number> {
+  if (from.type === 'array') return copyElements(from, to, runs);
+  const sizes = { before: from.valueSize, after: to.valueSize };
+  let moved = 0;
+  for await (const { keys, values, count } of walk(from)) {
+    await to.updateBatch(keys, carryValues(values, count, sizes, runs), count);
+    moved += count;
   }
   return moved;
 }

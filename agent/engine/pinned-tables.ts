@@ -24,7 +24,10 @@ export interface FoundTable {
   /** The pinned map, where it is replaced by another one. */
   source?: BpfMap;
   plan?: TablePlan;
-  /** The map that goes on, where it is there already: adopted, or staged by a start cut short. */
+  /**
+   * The map that goes on, where it is there already: adopted, or staged by a start that was cut
+   * short once its programs used it. What nobody used is made anew: it is as old as that start.
+   */
   target?: BpfMap;
 }
 
@@ -33,7 +36,10 @@ export interface FindContext {
   family: Family;
   object: BpfObject;
   sizes: TableSizes;
-  record: LayoutRecord;
+  /** Layouts of the pinned maps. */
+  layouts: LayoutRecord['maps'];
+  /** Whether programs on hooks write to the staged maps already. */
+  inUse: boolean;
   logger: Logger;
   /** Owns what is opened. */
   stack: DisposableStack;
@@ -60,7 +66,7 @@ export function isOuter(name: string): boolean {
 }
 
 function findTable(context: FindContext, name: string): FoundTable {
-  const { bpffs, family, object, sizes, record, logger, stack } = context;
+  const { bpffs, family, object, sizes, layouts, inUse, logger, stack } = context;
   const path = mapPin(bpffs, family, name);
   const size = isConnectionTable(name) ? sizes[name] : undefined;
   const pinned = openCurrent(bpffs, family, name);
@@ -74,7 +80,7 @@ function findTable(context: FindContext, name: string): FoundTable {
     logger.warn(fields, 'table keeps the capacity it was created with');
   }
   const layout = tableLayout(family, name);
-  const plan = planTable(name, pinned, record.get(pinned.id), layout);
+  const plan = planTable(name, pinned, layouts.get(pinned.id), layout);
   if (plan.kind === 'refuse') throw foreignLayout(path, plan.reason);
   if (plan.kind === 'adopt') {
     reuse(context, name, pinned, path);
@@ -82,10 +88,10 @@ function findTable(context: FindContext, name: string): FoundTable {
   }
   if (size !== undefined) object.setMaxEntries(name, pinned.maxEntries);
   const replaced: FoundTable = { name, path, state: 'replaced', source: pinned, plan };
-  const staged = openPinnedMap(stagedPin(path));
+  const staged = inUse ? openPinnedMap(stagedPin(path)) : undefined;
   if (!staged) return replaced;
   stack.use(staged);
-  if (planTable(name, staged, record.get(staged.id), layout).kind !== 'adopt') return replaced;
+  if (planTable(name, staged, layouts.get(staged.id), layout).kind !== 'adopt') return replaced;
   reuse(context, name, staged, path);
   return { ...replaced, target: staged };
 }
