@@ -1,7 +1,10 @@
+import type { PacketRow } from './packet/table.ts';
+import type { ScaleFigures } from './scale.ts';
 import type { Summary } from './statistics.ts';
+import { ratioText, STATES, withRange } from './text.ts';
 
 /** What is asked of Sekisho's ratio to nftables, by the key of the load. */
-export const GOALS: Readonly<Record<string, number>> = {
+const RATIOS: Readonly<Record<string, number>> = {
   bulk: 1.0,
   'udp-1': 1.1,
   'udp-10k': 1.1,
@@ -9,17 +12,97 @@ export const GOALS: Readonly<Record<string, number>> = {
   'crr-32': 1.05,
 };
 
+/** What is asked of tables of this many entries; with fewer it would say nothing. */
+const MANY = 1_000_000;
+const LIST = 'ct list';
+const LIST_MB = 150;
+/** Times as fast as `bpftool map dump`. */
+const LIST_SPEED = 3;
+/** "Near" the longest call for a batch: an event loop stands still for no more than twice that. */
+const GAP = 2;
+
+export interface Goal {
+  bound: '≥' | '≤' | '<';
+  value: number;
+  unit: 'times' | 'ns' | 'MB';
+}
+
+/** A goal, and what the bench found. */
 export interface Verdict {
   key: string;
   title: string;
-  goal: number;
-  ratio: Summary;
+  goal: Goal;
+  /** Decides; undefined where the machine lacks what it takes, and the goal is not met. */
+  figure: number | undefined;
+  /** Of a median: how far to believe it. */
+  spread?: Summary;
   met: boolean;
 }
 
-/** The median decides; its spread says how far to believe it. */
-export function judge(key: string, title: string, ratio: Summary): Verdict | undefined {
-  const goal = GOALS[key];
-  if (goal === undefined) return undefined;
-  return { key, title, goal, ratio, met: ratio.median >= goal };
+/** Of a live load, where something is asked of it. */
+export function judgeRatio(key: string, title: string, ratio: Summary): Verdict | undefined {
+  const value = RATIOS[key];
+  if (value === undefined) return undefined;
+  const goal: Goal = { bound: '≥', value, unit: 'times' };
+  return { ...judge(key, `${title}, to nftables`, goal, ratio.median), spread: ratio };
+}
+
+/** Every row that has a reference is to be below it. */
+export function judgePackets(rows: readonly PacketRow[]): Verdict[] {
+  return rows.flatMap(({ family, proto, path, state, ns, reference }) => {
+    if (!reference) return [];
+    const key = ['ns', family, proto, path, state].join('-');
+    const title = `${family} ${proto} ${path}, ${STATES[state]}`;
+    const goal: Goal = { bound: '<', value: reference.ns, unit: 'ns' };
+    return [{ ...judge(key, title, goal, ns.median), spread: ns }];
+  });
+}
+
+/** Listings and passes, with a million entries or more. */
+export function judgeScale(figures: ScaleFigures): Verdict[] {
+  const { entries, listings, bpftool, scan, collection } = figures;
+  if (entries < MANY) return [];
+  const lists = listings.filter(({ command }) => command === LIST);
+  const seconds = lists.find(({ family }) => family === 'ipv4')?.seconds;
+  const speed: Goal = { bound: '≥', value: LIST_SPEED, unit: 'times' };
+  const gap: Goal = { bound: '≤', value: GAP, unit: 'times' };
+  const passes = Object.entries({ 'nothing expired': scan, 'all expired': collection });
+  return [
+    ...lists.map(({ family, megabytes }) => {
+      const goal: Goal = { bound: '<', value: LIST_MB, unit: 'MB' };
+      return judge(`list-memory-${family}`, `${LIST}, ${family}, peak`, goal, megabytes);
+    }),
+    judge(
+      'list-speed',
+      `${LIST}, to bpftool map dump`,
+      speed,
+      bpftool && seconds && bpftool.seconds / seconds,
+    ),
+    ...passes.map(([name, { longestGapMs, longestBatchMs, longestReapMs }]) => {
+      const call = Math.max(longestBatchMs, longestReapMs);
+      const title = `event loop's longest gap to longest batch call, ${name}`;
+      return judge(`gap-${name.split(' ')[0]}`, title, gap, longestGapMs / call);
+    }),
+  ];
+}
+
+/** `1.10 (1.05–1.12; 0.98–1.20)`, `209 (203–232) ns`, `104.2 MB`. */
+export function figureText({ figure, spread, goal: { unit } }: Verdict): string {
+  if (figure === undefined) return 'not measured';
+  if (unit === 'times') return spread ? ratioText(spread) : figure.toFixed(2);
+  return `${spread ? withRange(spread) : figure.toFixed(1)} ${unit}`;
+}
+
+/** `≥ 1.10`, `< 422 ns`. */
+export function goalText({ bound, value, unit }: Goal): string {
+  return unit === 'times' ? `${bound} ${value.toFixed(2)}` : `${bound} ${value} ${unit}`;
+}
+
+function judge(key: string, title: string, goal: Goal, figure: number | undefined): Verdict {
+  return { key, title, goal, figure, met: figure !== undefined && satisfies(figure, goal) };
+}
+
+function satisfies(figure: number, { bound, value }: Goal): boolean {
+  if (bound === '≥') return figure >= value;
+  return bound === '≤' ? figure <= value : figure < value;
 }

@@ -5,7 +5,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { judge } from './goals.ts';
+import { judgePackets, judgeRatio, judgeScale } from './goals.ts';
 import { inIsolation } from './isolation.ts';
 import { type Comparison, compare } from './live/compare.ts';
 import { LOADS } from './live/loads.ts';
@@ -57,10 +57,14 @@ function progress(text: string): void {
 const machine = describeMachine();
 const startedAt = new Date().toISOString();
 const { comparisons, refusal, packets, scale } = await measure(chosenParts());
-const verdicts = comparisons.flatMap(({ key, title, ratios }) => {
-  const [toNftables] = ratios;
-  return (toNftables && judge(key, title, toNftables.time)) ?? [];
-});
+const verdicts = [
+  ...comparisons.flatMap(({ key, title, ratios }) => {
+    const [toNftables] = ratios;
+    return (toNftables && judgeRatio(key, title, toNftables.time)) ?? [];
+  }),
+  ...judgePackets(packets ?? []),
+  ...(scale ? judgeScale(scale) : []),
+];
 const results = { startedAt, machine, comparisons, refusal, packets, scale, verdicts };
 mkdirSync(BUILD, { recursive: true });
 writeFileSync(join(BUILD, 'bench.json'), `${JSON.stringify(results, null, 2)}\n`);

@@ -1,11 +1,11 @@
 import { formatTable } from '../../agent/cli/text-table.ts';
-import type { Verdict } from './goals.ts';
+import { figureText, goalText, type Verdict } from './goals.ts';
 import { type Comparison, PAIRS } from './live/compare.ts';
 import type { Refusal } from './live/refused.ts';
 import { VARIANTS } from './live/variants.ts';
 import type { Machine } from './machine.ts';
 import type { PacketRow } from './packet/table.ts';
-import { ratioText, withQuartiles, withRange } from './text.ts';
+import { ratioText, STATES, withQuartiles, withRange } from './text.ts';
 
 export function machineLines(machine: Machine): string[] {
   const { cpu, cores, memoryBytes, kernel, load1, versions } = machine;
@@ -54,13 +54,6 @@ export function refusalLines(refusal: Refusal): string[] {
   );
 }
 
-const STATES = {
-  hot: 'one flow',
-  many: '100k flows',
-  new: 'new flow',
-  refused: 'refused',
-} as const;
-
 export function packetLines(rows: readonly PacketRow[]): string[] {
   const cells = rows.map(({ family, proto, path, state, ns, calls, reference }) => [
     `${family} ${proto}`,
@@ -80,13 +73,13 @@ export function packetLines(rows: readonly PacketRow[]): string[] {
 const perPacket = (calls: number) => String(Math.round(calls * 10) / 10);
 
 export function verdictLines(verdicts: readonly Verdict[]): string[] {
-  const rows = verdicts.map(({ title, ratio, goal, met }) => [
-    title,
-    ratioText(ratio),
-    `≥ ${goal.toFixed(2)}`,
-    met ? 'met' : 'not met',
+  const rows = verdicts.map((verdict) => [
+    verdict.title,
+    figureText(verdict),
+    goalText(verdict.goal),
+    verdict.met ? 'met' : 'not met',
   ]);
-  return section('Goals', ['sekisho/nftables', 'ratio', 'goal', ''], rows);
+  return section('Goals', ['', 'figure', 'goal', ''], rows);
 }
 
 function section(title: string, heading: string[], rows: string[][]): string[] {

@@ -1,5 +1,7 @@
-/** Of each live measurement; fewer only to rehearse. */
-export const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 7);
+/** Rounds of a live measurement, unless BENCH_ROUNDS asks for another number: to rehearse. */
+export function roundsOr(usual: number): number {
+  return Number(process.env.BENCH_ROUNDS ?? usual);
+}
 
 /** Five numbers of a sample: what a noisy machine lets one say. */
 export interface Summary {
@@ -31,8 +33,17 @@ export function pairedRatios(over: readonly number[], under: readonly number[]):
 
 /**
  * Who is measured when: every round has each of them once, and the order turns round from one to
- * the next (a b c d, d c b a, …), so that a drift of the machine favours nobody.
+ * the next (a b c d, d c b a, …), so that a drift of the machine favours nobody. `from` is the
+ * number of the first round.
  */
-export function* alternating<T>(all: readonly T[], rounds: number): Generator<T> {
-  for (let round = 0; round < rounds; round++) yield* round % 2 === 0 ? all : all.toReversed();
+export function* alternating<T>(all: readonly T[], rounds: number, from = 0): Generator<T> {
+  for (let round = from; round < from + rounds; round++) {
+    yield* round % 2 === 0 ? all : all.toReversed();
+  }
+}
+
+/** Rounds of each of several sets, the larger ones first; none is empty. */
+export function dividedRounds(rounds: number, sets: number): number[] {
+  const shares = Array.from({ length: sets }, (_, set) => Math.ceil((rounds - set) / sets));
+  return shares.filter((share) => share > 0);
 }

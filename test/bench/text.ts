@@ -18,6 +18,14 @@ export function ratioText({ median, q1, q3, min, max }: Summary): string {
   return `${show(median)} (${show(q1)}–${show(q3)}; ${show(min)}–${show(max)})`;
 }
 
+/** What the states of a packet's path are called. */
+export const STATES = {
+  hot: 'one flow',
+  many: '100k flows',
+  new: 'new flow',
+  refused: 'refused',
+} as const;
+
 function digits(value: number, size: number): string {
   const decimals = size >= 100 ? 0 : size >= 10 ? 1 : 2;
   return value.toLocaleString('en', {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { judge } from '../bench/goals.ts';
-import { alternating, pairedRatios, summarise } from '../bench/statistics.ts';
+import { alternating, dividedRounds, pairedRatios, summarise } from '../bench/statistics.ts';
 import { ratioText, withQuartiles } from '../bench/text.ts';
 
 test('a summary has the median, interpolated quartiles and the range, in any order', () => {
@@ -19,11 +18,11 @@ test('the order of measuring turns round with every round', () => {
   assert.equal([...alternating(['a', 'b', 'c'], 3)].join(''), 'abccbaabc');
 });
 
-test('the median decides whether a goal is met', () => {
-  const ratio = (median: number) => ({ median, q1: 0.5, q3: 2, min: 0.1, max: 9 });
-  assert.equal(judge('udp-1', 'UDP', ratio(1.1))?.met, true);
-  assert.equal(judge('udp-1', 'UDP', ratio(1.099))?.met, false);
-  assert.equal(judge('rr', 'without a goal', ratio(2)), undefined);
+test('rounds are divided among sets, and the order goes on turning', () => {
+  assert.deepEqual(dividedRounds(9, 3), [3, 3, 3]);
+  assert.deepEqual(dividedRounds(7, 3), [3, 2, 2]);
+  assert.deepEqual(dividedRounds(1, 3), [1]);
+  assert.equal([...alternating(['a', 'b', 'c'], 2, 3)].join(''), 'cbaabc');
 });
 
 test('figures are printed with their spread', () => {

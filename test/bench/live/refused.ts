@@ -1,9 +1,10 @@
 import { nth } from '../../lib/scene.ts';
-import { alternating, pairedRatios, ROUNDS, type Summary, summarise } from '../statistics.ts';
+import { alternating, pairedRatios, roundsOr, type Summary, summarise } from '../statistics.ts';
 import { CPU, runTool, serveTool } from './tools.ts';
 import { openVariants, type Variant, type VariantName, WORLD } from './variants.ts';
 
 const RUN_MS = 1000;
+const ROUNDS = roundsOr(7);
 /** The masquerade's ports in both variants, and the sockets that want one towards one address. */
 const RANGE: [number, number] = [40_000, 41_023];
 const HELD = { first: 10_000, count: 1024 };

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  figureText,
+  goalText,
+  judgePackets,
+  judgeRatio,
+  judgeScale,
+  type Verdict,
+} from '../bench/goals.ts';
+import type { PacketRow } from '../bench/packet/table.ts';
+import type { ScaleFigures } from '../bench/scale.ts';
+
+const summary = (median: number) => ({ median, q1: 0.5, q3: 2000, min: 0.1, max: 9000 });
+
+function row(median: number, reference?: number): PacketRow {
+  const place = { family: 'ipv4', proto: 'tcp', path: 'to_netdev', state: 'many' } as const;
+  const known = reference === undefined ? {} : { reference: { ns: reference } };
+  return { ...place, ns: summary(median), processes: [], ...known };
+}
+
+function scale(change: Partial<ScaleFigures> = {}): ScaleFigures {
+  const pass = { entries: 1_000_000, seconds: 0.4 };
+  return {
+    entries: 1_000_000,
+    scan: { ...pass, longestBatchMs: 2, longestReapMs: 0, longestGapMs: 3 },
+    collection: { ...pass, longestBatchMs: 2, longestReapMs: 6, longestGapMs: 12.1 },
+    scanByKeySeconds: 3,
+    listings: [
+      { command: 'ct count', family: 'ipv4', seconds: 1, megabytes: 400 },
+      { command: 'ct list', family: 'ipv4', seconds: 2, megabytes: 149.9 },
+      { command: 'ct list', family: 'ipv6', seconds: 90, megabytes: 150 },
+    ],
+    bpftool: { seconds: 6, megabytes: 900 },
+    memory: [],
+    ...change,
+  };
+}
+
+function met(verdicts: Verdict[]): Record<string, boolean> {
+  return Object.fromEntries(verdicts.map(({ key, met }) => [key, met]));
+}
+
+test('the median of a ratio decides whether its goal is met', () => {
+  assert.equal(judgeRatio('udp-1', 'UDP', summary(1.1))?.met, true);
+  assert.equal(judgeRatio('udp-1', 'UDP', summary(1.099))?.met, false);
+  assert.equal(judgeRatio('rr', 'without a goal', summary(2)), undefined);
+});
+
+test('a packet is to cost less than the reference, in every row that has one', () => {
+  const verdicts = judgePackets([row(446, 447), row(447, 447), row(9999)]);
+  assert.deepEqual(
+    verdicts.map(({ met }) => met),
+    [true, false],
+  );
+  assert.equal(verdicts[0]?.title, 'ipv4 tcp to_netdev, 100k flows');
+});
+
+test('a million entries: memory of each family, speed beside bpftool, gaps beside calls', () => {
+  assert.deepEqual(met(judgeScale(scale())), {
+    'list-memory-ipv4': true,
+    'list-memory-ipv6': false,
+    'list-speed': true,
+    'gap-nothing': true,
+    'gap-all': false,
+  });
+  const slower = scale({ bpftool: { seconds: 5.9, megabytes: 900 } });
+  assert.equal(met(judgeScale(slower))['list-speed'], false);
+});
+
+test('without bpftool its goal is not met, and the table says why', () => {
+  const verdict = judgeScale(scale({ bpftool: undefined })).find(({ key }) => key === 'list-speed');
+  assert.ok(verdict);
+  assert.deepEqual([verdict.met, figureText(verdict)], [false, 'not measured']);
+});
+
+test('a rehearsal with fewer entries is not judged', () => {
+  assert.deepEqual(judgeScale(scale({ entries: 999_999 })), []);
+});
+
+test('goals and figures are printed in their units', () => {
+  const [packet] = judgePackets([row(209.4, 422)]);
+  assert.ok(packet);
+  assert.deepEqual([figureText(packet), goalText(packet.goal)], ['209 (0–9,000) ns', '< 422 ns']);
+  const texts = judgeScale(scale()).map((verdict) => [figureText(verdict), goalText(verdict.goal)]);
+  assert.deepEqual(texts[0], ['149.9 MB', '< 150 MB']);
+  assert.deepEqual(texts[2], ['3.00', '≥ 3.00']);
+});
