@@ -83,6 +83,7 @@ struct ct_entry {
 	__u8 tx_flags_seen;   /* TCP flag bytes, OR-ed, as reported */
 	__u8 rx_flags_seen;
 	struct ip_addr nat_addr; /* translated source of a masqueraded flow */
+	struct ip_addr next_hop; /* of its last packet that asked for the route, */
 	__be16 nat_port;         /* 0 with nat_addr 0: not translated */
 	__u8 seen;               /* enum ct_seen */
 	__u8 nat_class;          /* enum nat_class, when its halves were last looked at */
@@ -90,9 +91,10 @@ struct ct_entry {
 	__u16 nat_looked; /* s, low 16 bits: when that was */
 	__u32 src_identity;
 	__u32 backend_id;
+	__u32 next_ifindex; /* and the device; 0: only the stack can tell */
+	__u32 pad;
 	__u64 packets; /* with conntrack.accounting only */
 	__u64 bytes;
-	__u8 pad[FAMILY_CT_FILL]; /* up to a cache line: with header and key IPv4 takes two */
 };
 
 /* What a NAT entry's flow was last known to be; a restore copies it. */

@@ -15,11 +15,14 @@ SEC("tc")
 int from_endpoint(struct __sk_buff *skb)
 {
 	struct packet packet;
-	int result = packet_parse(skb, &packet);
+	int result;
 
-	if (result == PARSE_NOT_OURS || packet_is_tagged(skb))
+	if (!packet_is_ours(skb) || packet_is_tagged(skb))
 		return FINISH_NEXT;
 	handoff_clear(skb);
+	result = packet_untag(skb);
+	if (!result)
+		result = packet_parse(skb, &packet);
 	if (!result)
 		result = endpoint_send(skb, &packet, clock_now());
 	return finish(HOOK_FROM_ENDPOINT, result);
@@ -30,10 +33,11 @@ SEC("tc")
 int to_endpoint(struct __sk_buff *skb)
 {
 	struct packet packet;
-	int result = packet_parse(skb, &packet);
+	int result;
 
-	if (result == PARSE_NOT_OURS)
+	if (!packet_is_ours(skb))
 		return FINISH_NEXT;
+	result = packet_parse_apart(skb, &packet);
 	if (!result)
 		result = endpoint_receive(skb, &packet, clock_now());
 	return finish(HOOK_TO_ENDPOINT, result);
@@ -44,11 +48,14 @@ SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
 	struct packet packet;
-	int result = packet_parse(skb, &packet);
+	int result;
 
-	if (result == PARSE_NOT_OURS || packet_is_tagged(skb))
+	if (!packet_is_ours(skb) || packet_is_tagged(skb))
 		return FINISH_NEXT;
 	handoff_clear(skb);
+	result = packet_untag(skb);
+	if (!result)
+		result = packet_parse(skb, &packet);
 	if (!result)
 		result = netdev_ingress(skb, &packet, clock_now());
 	return finish(HOOK_FROM_NETDEV, result);
@@ -59,10 +66,13 @@ SEC("tc")
 int to_netdev(struct __sk_buff *skb)
 {
 	struct packet packet;
-	int result = packet_parse(skb, &packet);
+	int result;
 
-	if (result == PARSE_NOT_OURS)
+	if (!packet_is_ours(skb))
 		return FINISH_NEXT;
+	if (handoff_take_translated(skb))
+		return finish(HOOK_TO_NETDEV, VERDICT_PASS);
+	result = packet_parse_apart(skb, &packet);
 	if (!result)
 		result = netdev_egress(skb, &packet, clock_now());
 	return finish(HOOK_TO_NETDEV, result);

@@ -172,6 +172,7 @@ export interface CtEntry {
   tx_flags_seen: number;
   rx_flags_seen: number;
   nat_addr: Uint8Array;
+  next_hop: Uint8Array;
   nat_port: number;
   seen: number;
   nat_class: number;
@@ -179,6 +180,7 @@ export interface CtEntry {
   nat_looked: number;
   src_identity: number;
   backend_id: number;
+  next_ifindex: number;
   packets: bigint;
   bytes: bigint;
 }
@@ -309,15 +311,17 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         tx_flags_seen: { offset: 14, size: 1, kind: 'u8' },
         rx_flags_seen: { offset: 15, size: 1, kind: 'u8' },
         nat_addr: { offset: 16, size: 4, kind: 'bytes' },
-        nat_port: { offset: 20, size: 2, kind: 'be16' },
-        seen: { offset: 22, size: 1, kind: 'u8' },
-        nat_class: { offset: 23, size: 1, kind: 'u8' },
-        rev_nat_index: { offset: 24, size: 2, kind: 'u16' },
-        nat_looked: { offset: 26, size: 2, kind: 'u16' },
-        src_identity: { offset: 28, size: 4, kind: 'u32' },
-        backend_id: { offset: 32, size: 4, kind: 'u32' },
-        packets: { offset: 40, size: 8, kind: 'u64' },
-        bytes: { offset: 48, size: 8, kind: 'u64' },
+        next_hop: { offset: 20, size: 4, kind: 'bytes' },
+        nat_port: { offset: 24, size: 2, kind: 'be16' },
+        seen: { offset: 26, size: 1, kind: 'u8' },
+        nat_class: { offset: 27, size: 1, kind: 'u8' },
+        rev_nat_index: { offset: 28, size: 2, kind: 'u16' },
+        nat_looked: { offset: 30, size: 2, kind: 'u16' },
+        src_identity: { offset: 32, size: 4, kind: 'u32' },
+        backend_id: { offset: 36, size: 4, kind: 'u32' },
+        next_ifindex: { offset: 40, size: 4, kind: 'u32' },
+        packets: { offset: 48, size: 8, kind: 'u64' },
+        bytes: { offset: 56, size: 8, kind: 'u64' },
       },
     },
     device: {
@@ -441,7 +445,7 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     ct_entry: {
-      size: 64,
+      size: 88,
       fields: {
         expires: { offset: 0, size: 4, kind: 'u32' },
         last_tx_report: { offset: 4, size: 4, kind: 'u32' },
@@ -450,15 +454,17 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         tx_flags_seen: { offset: 14, size: 1, kind: 'u8' },
         rx_flags_seen: { offset: 15, size: 1, kind: 'u8' },
         nat_addr: { offset: 16, size: 16, kind: 'bytes' },
-        nat_port: { offset: 32, size: 2, kind: 'be16' },
-        seen: { offset: 34, size: 1, kind: 'u8' },
-        nat_class: { offset: 35, size: 1, kind: 'u8' },
-        rev_nat_index: { offset: 36, size: 2, kind: 'u16' },
-        nat_looked: { offset: 38, size: 2, kind: 'u16' },
-        src_identity: { offset: 40, size: 4, kind: 'u32' },
-        backend_id: { offset: 44, size: 4, kind: 'u32' },
-        packets: { offset: 48, size: 8, kind: 'u64' },
-        bytes: { offset: 56, size: 8, kind: 'u64' },
+        next_hop: { offset: 32, size: 16, kind: 'bytes' },
+        nat_port: { offset: 48, size: 2, kind: 'be16' },
+        seen: { offset: 50, size: 1, kind: 'u8' },
+        nat_class: { offset: 51, size: 1, kind: 'u8' },
+        rev_nat_index: { offset: 52, size: 2, kind: 'u16' },
+        nat_looked: { offset: 54, size: 2, kind: 'u16' },
+        src_identity: { offset: 56, size: 4, kind: 'u32' },
+        backend_id: { offset: 60, size: 4, kind: 'u32' },
+        next_ifindex: { offset: 64, size: 4, kind: 'u32' },
+        packets: { offset: 72, size: 8, kind: 'u64' },
+        bytes: { offset: 80, size: 8, kind: 'u64' },
       },
     },
     device: {

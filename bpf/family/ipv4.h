@@ -7,9 +7,6 @@
 
 #define FAMILY_HEADER
 
-/* Bytes that make a conntrack entry 64 long. */
-#define FAMILY_CT_FILL 8
-
 #include <linux/types.h>
 
 struct ip_addr {
@@ -39,18 +36,13 @@ static __always_inline bool ip_addr_equal(const struct ip_addr *a, const struct 
 	return a->addr == b->addr;
 }
 
-static __always_inline __u32 ip_addr_fold(const struct ip_addr *a)
-{
-	return a->addr;
-}
-
-/* 224.0.0.0/4, the limited broadcast, 0.0.0.0/8: stays on its link. 169.254.0.0/16
+/* 224.0.0.0/4, the limited broadcast, 0.0.0.0: stays on its link. 169.254.0.0/16
  * does not count: clouds route their metadata service there. */
 static __always_inline bool ip_addr_is_link_scoped(const struct ip_addr *a)
 {
 	__u32 addr = bpf_ntohl(a->addr);
 
-	return addr >> 28 == 0xe || addr == 0xffffffff || addr >> 24 == 0;
+	return addr >> 28 == 0xe || addr == 0xffffffff || addr == 0;
 }
 
 /* One's complement difference to add where `from` becomes `to`. */

@@ -7,9 +7,6 @@
 
 #define FAMILY_HEADER
 
-/* Bytes that make a conntrack entry 64 long. */
-#define FAMILY_CT_FILL 0
-
 #include <linux/types.h>
 
 struct ip_addr {
@@ -35,13 +32,6 @@ struct ip_addr {
 
 /* BPF_F_IPV6, Linux 6.16: not in older headers. */
 #define CSUM_F_IPV6                (1ULL << 7)
-
-static __always_inline __u32 ip_addr_fold(const struct ip_addr *a)
-{
-	const __u32 *words = (const __u32 *)a;
-
-	return words[0] ^ words[1] ^ words[2] ^ words[3];
-}
 
 static __always_inline bool ip_addr_equal(const struct ip_addr *a, const struct ip_addr *b)
 {

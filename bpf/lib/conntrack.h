@@ -120,6 +120,10 @@ static __always_inline bool ct_advance(struct ct_entry *entry, const struct pack
 	return ct_report(entry, dir, packet->tcp_flags, now);
 }
 
+/* Inserted where a function's stack has no room for an entry; expired, so that nobody
+ * believes it before it is filled. */
+static const struct ct_entry ct_blank;
+
 /* The companion of an address pair's flows, by which its ICMP errors are known.
  * It expires by itself. */
 static __noinline void ct_touch_companion(const struct tuple *flow, __u32 src_identity, __u32 now)
@@ -131,15 +135,16 @@ static __noinline void ct_touch_companion(const struct tuple *flow, __u32 src_id
 		.kind = flow->kind | KIND_RELATED,
 	};
 	struct ct_entry *entry = table_lookup(TABLE_CT_ANY, &key);
-	struct ct_entry companion = { .expires = now + config.timeout_any };
 
-	if (entry) {
-		WRITE_ONCE(entry->expires, companion.expires);
-		return;
+	if (!entry) {
+		table_insert(TABLE_CT_ANY, &key, &ct_blank);
+		entry = table_lookup(TABLE_CT_ANY, &key);
+		if (!entry)
+			return;
+		entry->src_identity = src_identity;
+		entry->last_tx_report = now;
 	}
-	companion.src_identity = src_identity;
-	companion.last_tx_report = now;
-	table_insert(TABLE_CT_ANY, &key, &companion);
+	WRITE_ONCE(entry->expires, now + config.timeout_any);
 }
 
 /* The companion of a flow that has an entry. */

@@ -9,13 +9,11 @@
 #include "route.h"
 #include "snat.h"
 
-/* Is this destination one that a pod's packets leave for as the node? What
- * from_endpoint sent towards the world is for no endpoint here. */
-static __always_inline bool masquerade_due(const struct packet *packet,
-					   const struct handoff *handoff)
+/* Is this destination one that a pod's packets leave for as the node? An address that
+ * `endpoints` knows is one, too, once a packet for it leaves: nobody has it here. */
+static __always_inline bool masquerade_due(const struct packet *packet)
 {
-	return config.masquerade && !(prefix_flags(&packet->tuple.daddr) & PREFIX_NO_MASQUERADE) &&
-	       (handoff->vouched || !endpoint_lookup(&packet->tuple.daddr));
+	return config.masquerade && !(prefix_flags(&packet->tuple.daddr) & PREFIX_NO_MASQUERADE);
 }
 
 /* Why a pod's packet cannot be masqueraded, or 0. */
@@ -41,8 +39,8 @@ static __always_inline void egress_flow(struct nat_flow *flow, const struct pack
 					const struct device *device, const struct handoff *handoff,
 					__u32 now)
 {
-	flow->key = packet->tuple;
-	flow->ct = *handoff;
+	flow->key = &packet->tuple;
+	flow->ct = handoff;
 	flow->device = device;
 	flow->now = now;
 	flow->l4 = packet->l4;
@@ -50,27 +48,16 @@ static __always_inline void egress_flow(struct nat_flow *flow, const struct pack
 	flow->flags = 0;
 }
 
-static __always_inline __u32 egress_identity(struct __sk_buff *skb, const struct packet *packet,
-					     const struct handoff *handoff)
-{
-	struct endpoint *from;
-
-	if (handoff->vouched)
-		return handoff_about(skb);
-	from = endpoint_lookup(&packet->tuple.saddr);
-	return from ? from->identity : 0;
-}
-
 /* Records the flow that from_endpoint left to this hook. */
-static __always_inline int egress_record(struct __sk_buff *skb, const struct packet *packet,
-					 const struct handoff *handoff,
-					 const struct nat_mapping *mapping, bool pod, __u32 now)
+static __noinline int egress_record(struct __sk_buff *skb, const struct packet *packet,
+				    const struct handoff *handoff,
+				    const struct nat_mapping *mapping, __u32 now)
 {
 	struct ct_origin origin = {
 		.nat_addr = mapping->addr,
 		.nat_port = mapping->port,
-		.src_identity = pod ? egress_identity(skb, packet, handoff) : 0,
-		.companion = pod,
+		.src_identity = handoff->identity,
+		.companion = handoff->pod,
 	};
 
 	return ct_create(skb, packet, &packet->tuple, &origin, now) ? -DROP_CT_INSERT : 0;
@@ -82,9 +69,8 @@ static __always_inline int egress_translate(struct __sk_buff *skb, const struct 
 {
 	int drop = nat_outgoing(skb, flow, forward);
 
-	if (!drop && flow->ct.deferred)
-		drop = egress_record(skb, packet, &flow->ct, &flow->mapping,
-				     !(flow->flags & NAT_NEEDS_CT), flow->now);
+	if (!drop && flow->ct->deferred)
+		drop = egress_record(skb, packet, flow->ct, &flow->mapping, flow->now);
 	if (drop)
 		return drop;
 	return rewrite(skb, packet, REWRITE_SOURCE, &flow->mapping.addr, flow->mapping.port);
@@ -96,7 +82,7 @@ static __always_inline int egress_pod(struct __sk_buff *skb, const struct packet
 				      const struct device *device, const struct handoff *handoff,
 				      __u32 now)
 {
-	bool carried = packet_has_ports(packet) || packet->l4 == L4_ECHO_REQUEST;
+	bool carried = packet_is_carried(packet);
 	struct nat_mapping none = {};
 	struct nat_entry *forward;
 	struct nat_flow flow = {};
@@ -109,8 +95,8 @@ static __always_inline int egress_pod(struct __sk_buff *skb, const struct packet
 	forward = carried ? table_lookup(TABLE_SNAT, &packet->tuple) : NULL;
 	if (forward && clock_expired(forward->expires, now))
 		forward = NULL;
-	if (!forward && !masquerade_due(packet, handoff))
-		return handoff->deferred ? egress_record(skb, packet, handoff, &none, true, now) :
+	if (!forward && !masquerade_due(packet))
+		return handoff->deferred ? egress_record(skb, packet, handoff, &none, now) :
 					   VERDICT_PASS;
 	drop = masquerade_refuses(packet, device);
 	if (drop)
@@ -139,7 +125,8 @@ static __noinline int egress_track_node(struct __sk_buff *skb, const struct pack
 	ct.companion = false;
 	ct_track(skb, packet, CT_TX, now, &ct);
 	*handoff = ct.handoff;
-	handoff->vouched = 0;
+	handoff->pod = 0;
+	handoff->identity = 0;
 	handoff->deferred = !ct.entry;
 	return 0;
 }
@@ -201,12 +188,15 @@ static __always_inline int egress_unknown(struct __sk_buff *skb, const struct pa
 					  const struct device *device, struct handoff *handoff,
 					  __u32 now)
 {
-	if (!endpoint_is_pod(endpoint_lookup(&packet->tuple.saddr)))
+	struct endpoint *from = endpoint_lookup(&packet->tuple.saddr);
+
+	if (!endpoint_is_pod(from))
 		return prefix_flags(&packet->tuple.saddr) & PREFIX_LOCAL_PODS ?
 			       -DROP_UNKNOWN_SOURCE :
 			       VERDICT_PASS;
 	egress_ask(packet, device, now, handoff);
-	handoff->vouched = 0;
+	handoff->pod = 1;
+	handoff->identity = from->identity;
 	return egress_pod(skb, packet, device, handoff, now);
 }
 
@@ -225,8 +215,5 @@ static __always_inline int netdev_egress(struct __sk_buff *skb, const struct pac
 			return egress_node(skb, packet, device, now);
 		return egress_unknown(skb, packet, device, &handoff, now);
 	}
-	/* an address that has left the device is not what the flow goes on with */
-	if (device && ip_addr_fold(&device->addr) != handoff_about(skb))
-		handoff.nat_port = 0;
 	return egress_pod(skb, packet, device, &handoff, now);
 }

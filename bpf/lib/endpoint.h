@@ -4,6 +4,7 @@
 
 #include "conntrack.h"
 #include "parse.h"
+#include "rewrite.h"
 #include "route.h"
 
 /* Packets that no flow is kept for: they stay on their link, or have no ports. */
@@ -49,28 +50,54 @@ static __always_inline int endpoint_to_pod(struct __sk_buff *skb, const struct p
 	return drop ? drop : route_deliver(skb, to);
 }
 
+/* The way out: for the rest of a second in which conntrack vouches for the flow, the
+ * one that its last look gave. */
+static __always_inline bool endpoint_route(struct __sk_buff *skb, const struct packet *packet,
+					   const struct ct *ct, struct route *route)
+{
+	bool routed;
+
+	if (ct->entry && ct->handoff.nat_port && route_recall(ct->entry, packet, route))
+		return true;
+	routed = route_lookup(skb, packet, route);
+	if (ct->entry && ct->entry->nat_port)
+		route_remember(ct->entry, route, routed);
+	return routed;
+}
+
+/* What conntrack vouches for leaves as the node from here; with anything else, a
+ * port that went with another address among it, to_netdev is told what is known. */
+static __always_inline int endpoint_leave(struct __sk_buff *skb, const struct packet *packet,
+					  const struct ct *ct, const struct device *device,
+					  __u32 identity)
+{
+	if (!device || !ct->entry || !ct->handoff.nat_port || !packet_is_carried(packet) ||
+	    !ip_addr_equal(&device->addr, &ct->entry->nat_addr)) {
+		handoff_write(skb, &ct->handoff, identity);
+		return 0;
+	}
+	handoff_write_translated(skb);
+	return rewrite(skb, packet, REWRITE_SOURCE, &device->addr, ct->handoff.nat_port);
+}
+
 /* Towards another machine. to_netdev records a new flow once it knows its port;
  * where there is none on the way, it is recorded here. */
 static __always_inline int endpoint_to_world(struct __sk_buff *skb, const struct packet *packet,
 					     struct ct *ct, __u32 identity, __u32 now)
 {
 	struct route route = {};
-	bool routed = route_lookup(skb, packet, &route);
-	int drop;
+	bool routed = endpoint_route(skb, packet, ct, &route);
+	struct device *device = routed ? device_lookup(route.ifindex) : NULL;
+	int drop = 0;
 
-	if (!ct->entry && routed && device_lookup(route.ifindex)) {
+	if (device && !ct->entry)
 		ct->handoff.deferred = 1;
-	} else {
+	else
 		drop = endpoint_record(skb, packet, ct, identity, now);
-		if (drop)
-			return drop;
-	}
-	if (!routed)
-		return VERDICT_PASS;
-	if (ct->entry && ct->handoff.nat_port)
-		identity = ip_addr_fold(&ct->entry->nat_addr);
-	handoff_write(skb, &ct->handoff, identity);
-	return route_forward(skb, &route);
+	if (drop || !routed)
+		return drop ? drop : VERDICT_PASS;
+	drop = endpoint_leave(skb, packet, ct, device, identity);
+	return drop ? drop : route_forward(skb, &route);
 }
 
 /* from_endpoint: source check, conntrack, route. */

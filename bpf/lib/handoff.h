@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What an ingress program tells to_netdev about the packet, in skb->cb.
+ * What an ingress program tells to_netdev about the packet, in skb->cb: what
+ * conntrack knows of it, or that it leaves as the node already.
  *
  * cb survives bpf_redirect_neigh, and veths as well: a pod may have written it.
  * So every ingress program overwrites it, and the reader wants the magic and an
@@ -24,16 +25,20 @@ struct handoff {
 	__u8 fresh;      /* a new connection begins with this packet */
 	__u8 deferred;   /* the CT entry is still to be created */
 	__u8 unmapped;   /* the CT entry does not know the port; never in cb */
-	__u8 vouched;    /* from_endpoint sent it towards the world; never in cb */
-	__be16 nat_port; /* to leave with, for this second; 0: look for the halves */
+	__u8 pod;        /* a pod sent it, not the node; never in cb */
+	__be16 nat_port; /* to leave with, for this second; 0: look for the halves; never in cb */
+	__u32 identity;  /* of the pod */
 };
 
 /* skb->tc_index: conntrack has seen this packet, on its way through the stack. */
 #define TRACKED_BY_NETDEV 1
 
+/* Changes with what the words mean, so that no other version's reader believes them. */
+#define HANDOFF_FORMAT    2
+
 static __always_inline __u32 handoff_magic(void)
 {
-	return (__u32)config.secret[0] | 1;
+	return ((__u32)config.secret[0] & ~0xff) | HANDOFF_FORMAT;
 }
 
 static __always_inline void handoff_clear(struct __sk_buff *skb)
@@ -54,25 +59,45 @@ static __always_inline void handoff_scrub(struct __sk_buff *skb)
 	CTX_STORE(skb, tc_index, 0);
 }
 
-/* `about`: ip_addr_fold() of the address that goes with nat_port; without one, the
- * identity of the endpoint that sends. */
+/* `identity`: of the endpoint that sends. */
 static __always_inline void handoff_write(struct __sk_buff *skb, const struct handoff *handoff,
-					  __u32 about)
+					  __u32 identity)
 {
 	CTX_STORE(skb, cb[0], handoff_magic());
 	CTX_STORE(skb, cb[1],
 		  handoff->result | handoff->class << 8 | handoff->fresh << 16 |
 			  handoff->deferred << 24);
 	CTX_STORE(skb, cb[2], handoff->expires);
-	CTX_STORE(skb, cb[3], about);
-	CTX_STORE(skb, cb[4], handoff->nat_port);
+	CTX_STORE(skb, cb[3], identity);
+}
+
+/* In the place of the results: the packet has been translated. */
+#define HANDOFF_TRANSLATED 0xffffffff
+
+static __always_inline void handoff_write_translated(struct __sk_buff *skb)
+{
+	CTX_STORE(skb, cb[0], handoff_magic());
+	CTX_STORE(skb, cb[1], HANDOFF_TRANSLATED);
+}
+
+static __always_inline bool handoff_is_there(const struct __sk_buff *skb)
+{
+	return CTX_LOAD(skb, cb[0]) == handoff_magic() && CTX_LOAD(skb, ingress_ifindex);
+}
+
+static __always_inline bool handoff_take_translated(struct __sk_buff *skb)
+{
+	if (!handoff_is_there(skb) || CTX_LOAD(skb, cb[1]) != HANDOFF_TRANSLATED)
+		return false;
+	CTX_STORE(skb, cb[0], 0);
+	return true;
 }
 
 static __always_inline bool handoff_take(struct __sk_buff *skb, struct handoff *handoff)
 {
 	__u32 word;
 
-	if (CTX_LOAD(skb, cb[0]) != handoff_magic() || !CTX_LOAD(skb, ingress_ifindex))
+	if (!handoff_is_there(skb))
 		return false;
 	word = CTX_LOAD(skb, cb[1]);
 	handoff->result = word;
@@ -80,14 +105,8 @@ static __always_inline bool handoff_take(struct __sk_buff *skb, struct handoff *
 	handoff->fresh = word >> 16;
 	handoff->deferred = word >> 24;
 	handoff->expires = CTX_LOAD(skb, cb[2]);
-	handoff->vouched = 1;
-	handoff->nat_port = CTX_LOAD(skb, cb[4]);
+	handoff->pod = 1;
+	handoff->identity = CTX_LOAD(skb, cb[3]);
 	CTX_STORE(skb, cb[0], 0);
 	return true;
-}
-
-/* What handoff_write() was told; good once handoff_take() has believed it. */
-static __always_inline __u32 handoff_about(struct __sk_buff *skb)
-{
-	return CTX_LOAD(skb, cb[3]);
 }

@@ -41,8 +41,7 @@ struct packet {
 /* Parsing results beside 0; a negative one is a drop reason. */
 enum parse {
 	PARSE_OK = 0,
-	PARSE_NOT_OURS = 1, /* another protocol, or the other family */
-	PARSE_SHORT = 2,    /* the headers are not in the linear part yet */
+	PARSE_SHORT = 1, /* the headers are not in the linear part yet */
 };
 
 /* Bytes pulled into the linear part when the headers are not: more than the
@@ -85,6 +84,12 @@ static __always_inline bool packet_has_ports(const struct packet *packet)
 static __always_inline bool packet_is_echo(const struct packet *packet)
 {
 	return packet->l4 == L4_ECHO_REQUEST || packet->l4 == L4_ECHO_REPLY;
+}
+
+/* Is it one that NAT translates on its way out? */
+static __always_inline bool packet_is_carried(const struct packet *packet)
+{
+	return packet_has_ports(packet) || packet->l4 == L4_ECHO_REQUEST;
 }
 
 /* The tuple of the answer. */

@@ -105,7 +105,7 @@ static __always_inline int parse_transport(struct cursor *cursor, struct packet 
 	}
 }
 
-static __noinline int parse_linear(struct __sk_buff *skb, struct packet *packet)
+static __always_inline int parse_linear(struct __sk_buff *skb, struct packet *packet)
 {
 	struct cursor cursor = { .skb = skb, .off = ETH_HLEN };
 	int result;
@@ -129,31 +129,49 @@ static __always_inline int parse_length(struct __sk_buff *skb, struct packet *pa
 	return PARSE_OK;
 }
 
+#define VLAN_ID_MASK 0x0fff
+
 /* What arrives with a VLAN tag belongs to the VLAN's own device and its hooks: sent
  * on from here, a pod's would enter a VLAN of the uplink. */
 static __always_inline bool packet_is_tagged(struct __sk_buff *skb)
 {
-	return CTX_LOAD(skb, vlan_present);
+	return CTX_LOAD(skb, vlan_present) && (CTX_LOAD(skb, vlan_tci) & VLAN_ID_MASK);
 }
 
-/* PARSE_OK, PARSE_NOT_OURS, or a negative drop reason. */
+/* Takes off a tag that names no VLAN but a priority (802.1p): to the kernel, too, such
+ * a packet is the device's own. 0 or a drop reason. */
+static __always_inline int packet_untag(struct __sk_buff *skb)
+{
+	return CTX_LOAD(skb, vlan_present) && bpf_skb_vlan_pop(skb) ? -DROP_MALFORMED : 0;
+}
+
+/* Of this family, and of no other protocol. */
+static __always_inline bool packet_is_ours(const struct __sk_buff *skb)
+{
+	return skb->protocol == bpf_htons(FAMILY_ETH_P);
+}
+
+/* PARSE_OK, or a negative drop reason. */
 static __always_inline int packet_parse(struct __sk_buff *skb, struct packet *packet)
 {
+	__u32 headers = skb->len < PACKET_HEADERS ? skb->len : PACKET_HEADERS;
 	int result;
 
-	if (skb->protocol != bpf_htons(FAMILY_ETH_P))
-		return PARSE_NOT_OURS;
-	__builtin_memset(packet, 0, sizeof(*packet));
-	result = parse_linear(skb, packet);
-	if (result == PARSE_SHORT) {
-		__u32 headers = skb->len < PACKET_HEADERS ? skb->len : PACKET_HEADERS;
-
-		if (bpf_skb_pull_data(skb, headers))
-			return -DROP_MALFORMED;
+	for (int pulls = 0; pulls < 2; pulls++) {
 		__builtin_memset(packet, 0, sizeof(*packet));
 		result = parse_linear(skb, packet);
+		if (result != PARSE_SHORT)
+			break;
+		if (bpf_skb_pull_data(skb, headers))
+			return -DROP_MALFORMED;
 	}
 	if (result)
 		return result < 0 ? result : -DROP_MALFORMED;
 	return parse_length(skb, packet);
+}
+
+/* The same as a call, off the path of most packets: the caller's stack is its own. */
+static __noinline int packet_parse_apart(struct __sk_buff *skb, struct packet *packet)
+{
+	return packet_parse(skb, packet);
 }

@@ -66,6 +66,36 @@ static __always_inline bool route_lookup(struct __sk_buff *skb, const struct pac
 	return true;
 }
 
+/* Bytes of layer 3 that every link and path takes: RFC 8200's minimum, and less than
+ * any IPv4 path shrinks to by default. */
+#define ROUTE_FITS_ALWAYS (FAMILY_AF == 2 ? 552 : 1280)
+
+/* The route that conntrack's word holds for, where its length cannot matter. */
+static __always_inline bool route_recall(const struct ct_entry *entry, const struct packet *packet,
+					 struct route *route)
+{
+	if (!entry->next_ifindex || packet->ttl <= 1 || packet->l3_len > ROUTE_FITS_ALWAYS)
+		return false;
+	route->ifindex = entry->next_ifindex;
+	route->hop.nh_family = FAMILY_AF;
+	__builtin_memcpy(route->hop.ipv6_nh, &entry->next_hop, sizeof(entry->next_hop));
+	return true;
+}
+
+/* Keeps the route for the rest of the second, unless the next hop is of the other family. */
+static __always_inline void route_remember(struct ct_entry *entry, const struct route *route,
+					   bool routed)
+{
+	__u32 ifindex = routed && route->hop.nh_family == FAMILY_AF ? route->ifindex : 0;
+	struct ip_addr hop;
+
+	__builtin_memcpy(&hop, route->hop.ipv6_nh, sizeof(hop));
+	if (entry->next_ifindex == ifindex && (!ifindex || ip_addr_equal(&entry->next_hop, &hop)))
+		return;
+	entry->next_hop = hop;
+	WRITE_ONCE(entry->next_ifindex, ifindex);
+}
+
 /* Can a packet be put straight into the pod? */
 static __always_inline bool route_reaches(const struct endpoint *endpoint,
 					  const struct packet *packet)

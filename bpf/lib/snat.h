@@ -113,9 +113,9 @@ static __always_inline struct nat_entry *nat_find_reverse(const struct packet *p
 
 /* An outgoing flow at its egress device. */
 struct nat_flow {
-	struct tuple key;           /* forward key */
+	const struct tuple *key; /* forward key */
+	const struct handoff *ct;
 	struct nat_mapping mapping; /* out: what to leave as */
-	struct handoff ct;
 	const struct device *device;
 	__u32 now;
 	__u8 l4;
@@ -131,14 +131,14 @@ static __always_inline void port_search_init(struct port_search *search, struct 
 
 	__builtin_memset(search, 0, sizeof(*search));
 	search->skb = skb;
-	search->forward = &flow->key;
-	tuple_reverse(&search->reverse, &flow->key, KIND_IN);
+	search->forward = flow->key;
+	tuple_reverse(&search->reverse, flow->key, KIND_IN);
 	search->reverse.daddr = device->addr;
-	search->owner.addr = flow->key.saddr;
-	search->owner.port = flow->key.sport;
-	search->owner.class = flow->ct.class;
+	search->owner.addr = flow->key->saddr;
+	search->owner.port = flow->key->sport;
+	search->owner.class = flow->ct->class;
 	search->owner.flags = flow->flags;
-	search->owner.expires = flow->ct.expires;
+	search->owner.expires = flow->ct->expires;
 	search->owner.created = flow->now;
 	search->owner.touched = flow->now;
 	search->now = flow->now;
@@ -203,7 +203,7 @@ static __always_inline bool nat_adopt(struct port_search *search, const struct n
 	if (ct && ip_addr_equal(&ct->nat_addr, &search->reverse.daddr)) {
 		search->reverse.dport = ct->nat_port;
 		search->outcome = port_claim(search);
-		if (search->outcome == PORT_RESERVED && !flow->ct.fresh) {
+		if (search->outcome == PORT_RESERVED && !flow->ct->fresh) {
 			count(COUNTER_RESTORED + RESTORED_FORWARD);
 			count(COUNTER_RESTORED + RESTORED_REVERSE);
 		} else if (search->outcome == PORT_ADOPTED) {
@@ -310,12 +310,12 @@ static __always_inline void nat_looked(const struct nat_flow *flow)
 {
 	struct ct_entry *ct;
 
-	if (!config.restore || flow->ct.deferred)
+	if (!config.restore || flow->ct->deferred)
 		return;
-	ct = ct_lookup(&flow->key);
+	ct = ct_lookup(flow->key);
 	if (!ct || ct->nat_port != flow->mapping.port)
 		return;
-	ct->nat_class = flow->ct.class;
+	ct->nat_class = flow->ct->class;
 	WRITE_ONCE(ct->nat_looked, (__u16)flow->now);
 }
 
@@ -323,7 +323,7 @@ static __always_inline void nat_looked(const struct nat_flow *flow)
  * record still knows it. 0 or a drop reason. */
 static __noinline int nat_open(struct __sk_buff *skb, struct nat_flow *flow)
 {
-	struct ct_entry *ct = flow->ct.deferred ? NULL : ct_lookup(&flow->key);
+	struct ct_entry *ct = flow->ct->deferred ? NULL : ct_lookup(flow->key);
 	struct nat_entry *reverse;
 	struct port_search search;
 	int drop;
@@ -334,7 +334,7 @@ static __noinline int nat_open(struct __sk_buff *skb, struct nat_flow *flow)
 		if (search.outcome == PORT_ADOPTED) {
 			reverse = table_lookup(TABLE_SNAT, &search.reverse);
 			if (reverse)
-				nat_follow(reverse, &flow->ct, flow->now);
+				nat_follow(reverse, flow->ct, flow->now);
 		}
 		drop = nat_write_forward(&search);
 		if (drop && search.outcome == PORT_RESERVED)
@@ -343,7 +343,7 @@ static __noinline int nat_open(struct __sk_buff *skb, struct nat_flow *flow)
 	if (drop) {
 		/* nothing stays behind for a flow that never got through */
 		if (ct && (ct->seen & CT_SEEN_BOTH) == CT_SEEN_TX && !ct->nat_port)
-			ct_delete(&flow->key);
+			ct_delete(flow->key);
 		return drop;
 	}
 	flow->mapping.addr = search.reverse.daddr;
@@ -376,15 +376,15 @@ static __always_inline int nat_outgoing(struct __sk_buff *skb, struct nat_flow *
 		if (ours) {
 			flow->mapping.addr = forward->addr;
 			flow->mapping.port = forward->port;
-			if (flow->ct.unmapped)
-				nat_tell_conntrack(ct_lookup(&flow->key), &flow->mapping);
-			if (!nat_follow(forward, &flow->ct, flow->now) || !config.restore ||
+			if (flow->ct->unmapped)
+				nat_tell_conntrack(ct_lookup(flow->key), &flow->mapping);
+			if (!nat_follow(forward, flow->ct, flow->now) || !config.restore ||
 			    nat_restore_reverse(skb, flow, forward)) {
 				nat_looked(flow);
 				return 0;
 			}
 		} else {
-			nat_abandon(&flow->key, forward);
+			nat_abandon(flow->key, forward);
 		}
 	}
 	return nat_open(skb, flow);

@@ -101,6 +101,8 @@ export interface Rig extends AsyncDisposable {
   count(name: TableName): Promise<number>;
   clear(): Promise<void>;
   reap(name: TableName, keys: FlowKey[], force?: boolean): Promise<{ deleted: number }>;
+  /** What leaves eth0 leaves as from now on. */
+  setEgressAddress(address: string): void;
   /** Takes a connection table away from the programs, so that every insertion fails. */
   takeAway(name: TableName): void;
   /** The datapath's clock, s. */
@@ -228,15 +230,17 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
 
   const devices = datapath.map(family, 'devices');
   const deviceKey = Uint8Array.from(new Uint8Array(new Uint32Array([ifindex.eth0]).buffer));
-  devices.update(
-    deviceKey,
-    encode(shape.device, {
-      addr: bytes(people.N),
-      port_min: portRange[0],
-      port_max: portRange[1],
-      flags: egressAddress ? device_flag.DEVICE_HAS_ADDRESS : 0,
-    }),
-  );
+  const setEgressAddress = (address: string) =>
+    devices.update(
+      deviceKey,
+      encode(shape.device, {
+        addr: bytes(address),
+        port_min: portRange[0],
+        port_max: portRange[1],
+        flags: egressAddress ? device_flag.DEVICE_HAS_ADDRESS : 0,
+      }),
+    );
+  setEgressAddress(people.N);
 
   const prefixes = datapath.map(family, 'prefixes');
   const prefix = (text: string, flags: number) => {
@@ -378,6 +382,7 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
       for (const [i, key] of keys.entries()) packed.set(encodeKey(key), i * shape.tuple.size);
       return reaper.reap(name, packed, keys.length, { force });
     },
+    setEgressAddress,
     takeAway: (name) => void datapath.map(family, `${name}_maps`).delete(new Uint8Array(4)),
     now: () => Math.floor(Number(reaper.readClock().jiffies) / HZ),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),

@@ -14,6 +14,7 @@ const VLAN = 'eth0.100';
 const NODE = { ipv4: '192.168.100.5', ipv6: 'fd00:192:168:100::5' };
 const WORLD = { ipv4: '192.168.100.1', ipv6: 'fd00:192:168:100::1' };
 
+const STRANGERS = { ipv4: '10.0.77.7', ipv6: 'fd00:1::77' };
 const [BARE, TAGGED] = [7000, 7001];
 
 const skip = hasVlans() ? false : 'this kernel has no 802.1Q devices';
@@ -63,7 +64,7 @@ test('a pod does not reach into VLANs of the uplink', async () => {
         ip: { src: pod.addresses[family], dst: nth(topo.worldAddresses)[family] },
         udp: { sport: 40_000, dport },
       });
-    await wire.send(tagged(datagramTo(TAGGED)), datagramTo(BARE));
+    await wire.send(tagged(100, datagramTo(TAGGED)), datagramTo(BARE));
     const ports: unknown[] = [];
     await until('the datagram without a tag', async () => {
       ports.push(...(await heard.take()).map(({ frame }) => dissect(frame).udp?.dport));
@@ -73,9 +74,45 @@ test('a pod does not reach into VLANs of the uplink', async () => {
   }
 });
 
-/** With an IEEE 802.1Q header for VLAN 100. */
-function tagged(frame: Uint8Array): Uint8Array {
-  return Uint8Array.from([...frame.subarray(0, 12), 0x81, 0x00, 0, 100, ...frame.subarray(12)]);
+test('a priority tag changes nothing: no stranger leaves, answers find the pod', async () => {
+  await using scene = await bareScene();
+  const { topo } = scene;
+  await startAgent(topo);
+  const [pod, node] = [nth(topo.pods), nth(topo.nodes)];
+  await using wire = await openWire(pod.ns, 'eth0', { sources: ['0.0.0.0/0', '::/0'] });
+  await using heard = await openWire(topo.world, 'eth0', { sources: ['0.0.0.0/0', '::/0'] });
+  for (const family of FAMILIES) {
+    const host = nth(topo.worldAddresses)[family];
+    const [own, address] = [node.addresses[family], pod.addresses[family]];
+    const eth = { src: pod.mac, dst: pod.routerMac };
+    const udp = { sport: 40_000, dport: BARE };
+    for (const src of [STRANGERS[family], address]) {
+      await wire.send(tagged(0, buildPacket({ eth, ip: { src, dst: host }, udp })));
+    }
+    const sources = new Set<unknown>();
+    await until('the datagram, translated', async () => {
+      const frames = (await heard.take()).map(({ frame }) => dissect(frame));
+      for (const { ip, udp } of frames) if (udp?.dport === BARE) sources.add(ip?.src);
+      return sources.has(own);
+    });
+    assert.deepEqual(sources, new Set([own]));
+
+    const answer = buildPacket({
+      eth: { src: topo.worldMac, dst: node.mac },
+      ip: { src: host, dst: own },
+      udp: { sport: BARE, dport: 40_000 },
+    });
+    await heard.send(tagged(0, answer));
+    await until('the answer, in the pod', async () => {
+      const frames = (await wire.take()).map(({ frame }) => dissect(frame));
+      return frames.some(({ ip, udp }) => udp?.sport === BARE && ip?.dst === address);
+    });
+  }
+});
+
+/** With an IEEE 802.1Q header. */
+function tagged(vlan: number, frame: Uint8Array): Uint8Array {
+  return Uint8Array.from([...frame.subarray(0, 12), 0x81, 0x00, 0, vlan, ...frame.subarray(12)]);
 }
 
 async function addVlan(ns: Namespace, address: { ipv4: string; ipv6: string }): Promise<void> {

@@ -9,10 +9,12 @@ const IPV4_TUPLE = '0a00010a cb00712d 9c40 01bb 06 04 0000';
 const IPV6_TUPLE =
   'fd000001000000000000000000000010 20010db8000000000000000000000001 0001 ffff 11 01 0000';
 const CT_HEAD = '78563412 01000000 ffffffff 1304 1a 1b';
-const CT_TAIL = '9c40 07 02 0f00 0400 180c0000 13000000';
+const IPV6_ADDRESS = '20010db8000000000000000000000005';
+const IPV6_HOP = '20010db8000000000000000000000001';
+const CT_TAIL = '9c40 07 02 0f00 0400 180c0000 13000000 29000000 00000000';
 const CT_ACCOUNTS = '00f2052a01000000 ffffffffffffff7f';
-const IPV4_CT = `${CT_HEAD} c0000205 ${CT_TAIL} 00000000 ${CT_ACCOUNTS} 0000000000000000`;
-const IPV6_CT = `${CT_HEAD} 20010db8000000000000000000000005 ${CT_TAIL} ${CT_ACCOUNTS}`;
+const IPV4_CT = `${CT_HEAD} c0000205 c0000201 ${CT_TAIL} ${CT_ACCOUNTS}`;
+const IPV6_CT = `${CT_HEAD} ${IPV6_ADDRESS} ${IPV6_HOP} ${CT_TAIL} ${CT_ACCOUNTS}`;
 const NAT_TAIL = 'ffff 02 01 64000000 60000000 0200 0300';
 
 function bytes(hex: string): Uint8Array {
@@ -45,18 +47,23 @@ test('a tuple is read as the kernel wrote it', () => {
 });
 
 test('a connection is read as the kernel wrote it', () => {
-  const expected: Omit<CtEntry, 'nat_addr'> = {
+  const expected: Omit<CtEntry, 'nat_addr' | 'next_hop'> = {
     ...{ expires: 0x12345678, last_tx_report: 1, last_rx_report: 0xffffffff, flags: 0x0413 },
     ...{ tx_flags_seen: 0x1a, rx_flags_seen: 0x1b, nat_port: 40_000, seen: 7 },
     ...{ nat_class: 2, nat_looked: 4 },
-    ...{ rev_nat_index: 15, src_identity: 3096, backend_id: 19 },
+    ...{ rev_nat_index: 15, src_identity: 3096, backend_id: 19, next_ifindex: 41 },
     ...{ packets: 5_000_000_000n, bytes: 2n ** 63n - 1n },
   };
   const ipv4 = second(layouts.ipv4.ct_entry, IPV4_CT);
-  assert.deepEqual(ipv4, { ...expected, nat_addr: Uint8Array.of(192, 0, 2, 5) });
-  const { nat_addr, ...ipv6 } = second(layouts.ipv6.ct_entry, IPV6_CT);
+  const addresses = {
+    nat_addr: Uint8Array.of(192, 0, 2, 5),
+    next_hop: Uint8Array.of(192, 0, 2, 1),
+  };
+  assert.deepEqual(ipv4, { ...expected, ...addresses });
+  const { nat_addr, next_hop, ...ipv6 } = second(layouts.ipv6.ct_entry, IPV6_CT);
   assert.deepEqual(ipv6, expected);
-  assert.equal(Buffer.from(nat_addr).toString('hex'), '20010db8000000000000000000000005');
+  assert.equal(Buffer.from(nat_addr).toString('hex'), IPV6_ADDRESS);
+  assert.equal(Buffer.from(next_hop).toString('hex'), IPV6_HOP);
 });
 
 test('a NAT entry is read as the kernel wrote it', () => {
