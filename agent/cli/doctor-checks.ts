@@ -1,9 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
+import type { Config } from '../config/schema.ts';
+import { readNetwork } from '../engine/ip-tool.ts';
+import { selectDevices } from '../engine/network.ts';
 import { objectPath } from '../engine/objects.ts';
 import type { Capabilities } from '../kernel/capabilities.ts';
 import { probeCapabilities } from '../kernel/capabilities.ts';
 import { isBpffs } from '../kernel/fs.ts';
+import { SekishoError } from '../lib/errors.ts';
 
 /** One thing that a machine has or lacks. */
 export interface Check {
@@ -39,16 +43,17 @@ const FEATURES: readonly [Feature, name: string, required: boolean, fix: string]
 /** What can be told without any privilege; the rest is found out by trying. */
 const PLAIN = new Set<Feature>(['bpfPrivilege', 'perfmonPrivilege', 'netAdminPrivilege', 'btf']);
 
-/** Looks at everything the agent needs. `bpffsOf` gives the pin directory and may throw. */
-export async function checkMachine(bpffsOf: () => string): Promise<Check[]> {
+/** Looks at everything the agent needs. `configOf` gives the configuration and may throw. */
+export async function checkMachine(configOf: () => Config): Promise<Check[]> {
   return [
     nodeVersion(),
     ...kernelChecks(),
-    ...pinDirectory(bpffsOf),
+    ...pinDirectory(configOf),
     builtObjects(),
     tool(['ip'], true, 'install iproute2'),
     tool(['clang-19', 'clang'], false, 'install clang-19; only make build needs it'),
     tool(['bpftool'], false, 'install bpftool; only to look at maps and programs by hand'),
+    ...(await devices(configOf)),
     forwarding('IPv4 forwarding', 'net/ipv4/ip_forward'),
     forwarding('IPv6 forwarding', 'net/ipv6/conf/all/forwarding'),
   ];
@@ -78,9 +83,9 @@ function kernelChecks(): Check[] {
   }
 }
 
-function pinDirectory(bpffsOf: () => string): Check[] {
+function pinDirectory(configOf: () => Config): Check[] {
   try {
-    const directory = bpffsOf();
+    const directory = configOf().state.bpffs;
     const mounted = isBpffs(nearestExisting(directory));
     const detail = `${directory} is ${mounted ? '' : 'not '}on a BPF file system`;
     const fix = 'mount -t bpf bpf /sys/fs/bpf';
@@ -91,6 +96,30 @@ function pinDirectory(bpffsOf: () => string): Check[] {
   } catch (error) {
     const fix = 'sekisho config check lists every problem';
     return [{ name: 'configuration', ok: false, required: true, detail: messageOf(error), fix }];
+  }
+}
+
+/** Those that the agent would start with; none to tell of without a configuration. */
+async function devices(configOf: () => Config): Promise<Check[]> {
+  const name = 'north-south devices';
+  const wanted = configuredDevices(configOf);
+  if (!wanted) return [];
+  const fix = 'name the Ethernet interfaces that lead out in node.devices';
+  try {
+    const found = selectDevices(await readNetwork(), wanted).map((link) => link.name);
+    const detail = found.join(', ') || 'none, and no default route leads to one';
+    return [{ name, ok: found.length > 0, required: false, detail, fix }];
+  } catch (error) {
+    const hint = error instanceof SekishoError ? error.hint : undefined;
+    return [{ name, ok: false, required: true, detail: messageOf(error), fix: hint ?? fix }];
+  }
+}
+
+function configuredDevices(configOf: () => Config): readonly string[] | undefined {
+  try {
+    return configOf().node.devices;
+  } catch {
+    return undefined;
   }
 }
 

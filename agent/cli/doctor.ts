@@ -14,7 +14,7 @@ export function register(program: Command): void {
 
 async function doctor(options: OutputOptions, command: Command): Promise<void> {
   const { config } = command.optsWithGlobals<GlobalOptions>();
-  const checks = await checkMachine(() => loadConfig(config).state.bpffs);
+  const checks = await checkMachine(() => loadConfig(config));
   const isReady = checks.every(({ ok, required }) => ok || !required);
   const out = createOutput();
   if (options.output === 'json') await writeJson(out, { ready: isReady, checks });

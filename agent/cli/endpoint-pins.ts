@@ -12,7 +12,7 @@ export interface ListedEndpoint {
   ifindex: number;
   addresses: string[];
   source: 'config' | 'api' | null;
-  state: 'ready' | 'no_interface' | null;
+  state: 'ready' | 'no_interface' | 'unfit' | null;
 }
 
 /** Endpoints as the datapath has them; the node's own addresses are none. */

@@ -25,7 +25,7 @@ const node = z.strictObject({
   devices: z
     .array(interfaceName())
     .prefault([])
-    .describe('North-south devices. Empty: the devices of the default routes.'),
+    .describe('North-south devices, all Ethernet. Empty: the devices of the default routes.'),
   podCIDRs: z
     .array(prefix('10.0.1.0/24'))
     .prefault([])
@@ -82,7 +82,7 @@ const datapath = z.strictObject({
 
 const endpoint = z.strictObject({
   name: objectName('web-1').describe('Name of the endpoint.'),
-  interface: interfaceName('lxc-web-1').describe("Host side of the endpoint's link."),
+  interface: interfaceName('lxc-web-1').describe("Host side of the endpoint's link; Ethernet."),
   addresses: z
     .array(unicast())
     .min(1, { error: 'expected at least one IP address' })

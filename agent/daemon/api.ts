@@ -12,7 +12,8 @@ import type { Status } from './status.ts';
 export interface EndpointView extends StoredEndpoint {
   /** 0 while its interface is not there. */
   ifindex: number;
-  state: 'ready' | 'no_interface';
+  /** `unfit`: the interface is there, and cannot be an endpoint's. */
+  state: 'ready' | 'no_interface' | 'unfit';
 }
 
 /** What the socket can ask of the daemon. */

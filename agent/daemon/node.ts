@@ -5,11 +5,12 @@ import { lostSlots, plannedSlots } from '../engine/hook-watch.ts';
 import { readNetwork } from '../engine/ip-tool.ts';
 import type { Logger } from '../engine/logger.ts';
 import {
+  defaultInterfaces,
   hasAddress,
   type Interface,
   type NetworkState,
+  notEthernet,
   requireInterface,
-  selectDevices,
 } from '../engine/network.ts';
 import { makePlan, type Plan, standsFor, unfit } from '../engine/plan.ts';
 import { type ReconcileContext, reconcile } from '../engine/reconcile.ts';
@@ -214,7 +215,7 @@ function planFor(
 }
 
 /**
- * Configured devices that are there. Without any configured, those of the default routes, and
+ * Configured devices that are there, as far as they are Ethernet. Without any configured, those of the default routes, and
  * those that have the hooks already: a default route that is away for a moment must not let
  * packets out untranslated. Nor must a name: while the configuration is the same, what was a
  * device is one.
@@ -232,12 +233,12 @@ function currentDevices(
   const named = configured.map((name) => standsFor(network, before?.plan.names, name)?.ifindex);
   const chosen = new Set([...named, ...kept]);
   if (configured.length === 0) {
-    for (const { ifindex } of selectDevices(network, [])) chosen.add(ifindex);
+    for (const { ifindex } of defaultInterfaces(network)) chosen.add(ifindex);
     for (const { ifindex, hook } of listAttachments(bpffs)) {
       if (hook === 'to_netdev') chosen.add(ifindex);
     }
   }
-  return network.interfaces.filter(({ ifindex, loopback }) => chosen.has(ifindex) && !loopback);
+  return network.interfaces.filter((link) => chosen.has(link.ifindex) && !notEthernet(link));
 }
 
 function checkRequest(
@@ -264,7 +265,9 @@ function view(
   applied: Applied | undefined,
 ): EndpointView {
   const link = network && standsFor(network, applied?.plan.names, endpoint.interface);
-  return { ...endpoint, ifindex: link?.ifindex ?? 0, state: link ? 'ready' : 'no_interface' };
+  if (!link) return { ...endpoint, ifindex: 0, state: 'no_interface' };
+  const isUnfit = unfit(link, applied?.plan.devices ?? []) !== undefined;
+  return { ...endpoint, ifindex: link.ifindex, state: isUnfit ? 'unfit' : 'ready' };
 }
 
 /** Of every slot of the plan, also where nothing is left. */

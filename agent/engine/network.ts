@@ -7,6 +7,8 @@ export interface Interface {
   name: string;
   altNames: string[];
   loopback: boolean;
+  /** What its frames begin with, as `ip` calls it: `ether`, `none`, `ppp`, …. */
+  linkType: string;
   /** Bytes of layer 3. */
   mtu: number;
   /** Whether its other end is in another namespace (veth, netkit). */
@@ -36,6 +38,7 @@ interface RawLink {
   mtu?: number;
   altnames?: string[];
   flags?: string[];
+  link_type?: string;
   link_netnsid?: number;
   linkinfo?: { info_kind?: string };
 }
@@ -66,6 +69,7 @@ export function parseLinks(json: string): Interface[] {
     altNames: link.altnames ?? [],
     mtu: link.mtu ?? 0,
     loopback: link.flags?.includes('LOOPBACK') ?? false,
+    linkType: link.link_type ?? 'unknown',
     hasPeer: PEERED.has(link.linkinfo?.info_kind ?? '') && link.link_netnsid !== undefined,
   }));
 }
@@ -106,14 +110,40 @@ export function findInterface(state: NetworkState, name: string): Interface | un
 
 /**
  * The north-south devices: the configured ones, or those of the default routes when none is
- * configured. Throws E_NO_INTERFACE when a configured one does not exist.
+ * configured. Throws E_NO_INTERFACE when a configured one does not exist, and ConfigError for one
+ * whose frames the datapath cannot read.
  */
 export function selectDevices(state: NetworkState, configured: readonly string[]): Interface[] {
-  if (configured.length > 0) return configured.map((name) => requireInterface(state, name));
+  const isChosen = configured.length > 0;
+  const devices = isChosen
+    ? configured.map((name) => requireInterface(state, name))
+    : defaultInterfaces(state);
+  const strange = devices.find((link) => notEthernet(link));
+  if (!strange) return devices;
+  const about = `${strange.name} ${notEthernet(strange)}`;
+  throw new ConfigError(
+    isChosen ? about : `${about}, and a default route leads there`,
+    { path: 'node.devices' },
+    {
+      hint: isChosen ? 'name Ethernet interfaces' : 'name the Ethernet interfaces to masquerade on',
+    },
+  );
+}
+
+/** Interfaces that a default route leaves through. */
+export function defaultInterfaces(state: NetworkState): Interface[] {
   return state.defaultDevices
     .map((name) => findInterface(state, name))
     .filter((link) => link !== undefined)
     .filter((link) => !link.loopback);
+}
+
+/**
+ * Why the datapath cannot read what an interface carries, or undefined: ends the sentence
+ * "interface x …".
+ */
+export function notEthernet({ linkType }: Interface): string | undefined {
+  return linkType === 'ether' ? undefined : `is not Ethernet (its link type is ${linkType})`;
 }
 
 /** The interface of that name. Throws E_NO_INTERFACE, naming those that are there. */

@@ -4,11 +4,13 @@ import type { DeviceRow } from '../tables/devices.ts';
 import type { Endpoint, EndpointRow } from '../tables/endpoints.ts';
 import type { PrefixRow } from '../tables/prefixes.ts';
 import {
+  defaultInterfaces,
   egressAddress,
   findInterface,
   type Interface,
   type NetworkState,
   nodeAddresses,
+  notEthernet,
 } from './network.ts';
 import { type PrefixSources, prefixRows } from './prefixes.ts';
 
@@ -116,8 +118,16 @@ function deviceProblems({ network, known, devices, wanted }: PlanInput): string[
   const problems = wanted.flatMap((name) => {
     const link = standsFor(network, known, name);
     if (!link) return [`device ${name} is not there`];
+    const reason = notEthernet(link);
+    if (reason) return [`device ${name} ${reason}`];
     return isCalled(link, name) ? [] : [`device ${name} is called ${link.name} now`];
   });
+  if (wanted.length === 0) {
+    for (const link of defaultInterfaces(network)) {
+      const reason = notEthernet(link);
+      if (reason) problems.push(`device ${link.name} of a default route ${reason}`);
+    }
+  }
   if (devices.length > 0) return problems;
   return [...problems, 'without a north-south device nothing is masqueraded'];
 }
@@ -144,7 +154,7 @@ function placeEndpoints(input: PlanInput, problems: string[]): PlacedEndpoint[] 
 export function unfit(link: Interface, devices: readonly Interface[]): string | undefined {
   if (link.loopback) return 'is the loopback interface';
   const isDevice = devices.some((device) => device.ifindex === link.ifindex);
-  return isDevice ? 'is a north-south device' : undefined;
+  return isDevice ? 'is a north-south device' : notEthernet(link);
 }
 
 function endpointRows(

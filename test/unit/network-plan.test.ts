@@ -9,13 +9,19 @@ const HOST = 1;
 const PEER = 2;
 
 function link(ifindex: number, name: string, extra: Partial<Interface> = {}): Interface {
-  const plain = { altNames: [], loopback: false, hasPeer: false, mtu: 1500 };
+  const plain = { altNames: [], loopback: false, linkType: 'ether', hasPeer: false, mtu: 1500 };
   return { ifindex, name, ...plain, ...extra };
 }
 
 const ETH0 = link(4, 'eth0');
+const WG0 = link(9, 'wg0', { linkType: 'none' });
 const NETWORK: NetworkState = {
-  interfaces: [link(1, 'lo', { loopback: true }), ETH0, link(7, 'lxc-web', { hasPeer: true })],
+  interfaces: [
+    link(1, 'lo', { loopback: true, linkType: 'loopback' }),
+    ETH0,
+    link(7, 'lxc-web', { hasPeer: true }),
+    WG0,
+  ],
   addresses: [
     { ifindex: 4, egress: true, ...parseAddress('192.0.2.2') },
     { ifindex: 4, egress: false, ...parseAddress('fe80::2') },
@@ -56,6 +62,16 @@ test('a device that is not there is named, and so is a node without any', () => 
   ]);
 });
 
+test('a device that is not Ethernet is named, configured or not', () => {
+  assert.deepEqual(plan({ wanted: ['eth0', 'wg0'] }).problems, [
+    'device wg0 is not Ethernet (its link type is none)',
+  ]);
+  const network = { ...NETWORK, defaultDevices: ['eth0', 'wg0'] };
+  const problem = 'device wg0 of a default route is not Ethernet (its link type is none)';
+  assert.deepEqual(plan({ network }).problems, [problem]);
+  assert.deepEqual(plan({ network, wanted: ['eth0'] }).problems, []);
+});
+
 test('endpoints stand beside the addresses of the node', () => {
   const { rows } = plan();
   const text = rows.ipv4.endpoints.map(({ addr, endpoint }) => [
@@ -77,6 +93,7 @@ test('an endpoint whose interface is missing or unfit is left out and named', ()
     ['lxc-gone', 'is not there'],
     ['eth0', 'is a north-south device'],
     ['lo', 'is the loopback interface'],
+    ['wg0', 'is not Ethernet (its link type is none)'],
   ]) {
     const { endpoints, problems } = plan({ endpoints: [{ ...WEB, interface: name ?? '' }] });
     assert.deepEqual(endpoints, []);

@@ -17,7 +17,13 @@ import { formatAddress } from '../../agent/lib/ip.ts';
 
 const LINKS = JSON.stringify([
   { ifindex: 1, ifname: 'lo', flags: ['LOOPBACK', 'UP'], link_type: 'loopback' },
-  { ifindex: 4, ifname: 'eth0', altnames: ['enp1s0'], flags: ['BROADCAST', 'UP'] },
+  {
+    ifindex: 4,
+    ifname: 'eth0',
+    altnames: ['enp1s0'],
+    flags: ['BROADCAST', 'UP'],
+    link_type: 'ether',
+  },
   {},
   {
     ifindex: 7,
@@ -25,10 +31,23 @@ const LINKS = JSON.stringify([
     ifname: 'lxc-web',
     flags: ['UP'],
     link_netnsid: 0,
+    link_type: 'ether',
     linkinfo: { info_kind: 'veth' },
   },
-  { ifindex: 8, link: 'near-b', ifname: 'near-a', linkinfo: { info_kind: 'veth' } },
-  { ifindex: 9, ifname: 'tap0', linkinfo: { info_kind: 'tun', info_data: { type: 'tap' } } },
+  {
+    ifindex: 8,
+    link: 'near-b',
+    ifname: 'near-a',
+    link_type: 'ether',
+    linkinfo: { info_kind: 'veth' },
+  },
+  {
+    ifindex: 9,
+    ifname: 'tap0',
+    link_type: 'ether',
+    linkinfo: { info_kind: 'tun', info_data: { type: 'tap' } },
+  },
+  { ifindex: 10, ifname: 'ppp0', link_type: 'ppp', flags: ['POINTOPOINT', 'UP'] },
 ]);
 
 const ADDRESSES = JSON.stringify([
@@ -102,11 +121,24 @@ test('configured devices win over the default routes', () => {
   );
 });
 
+test('a device whose frames are not Ethernet is refused, configured or found', () => {
+  assert.throws(() => selectDevices(STATE, ['eth0', 'ppp0']), {
+    code: 'E_CONFIG',
+    message: 'node.devices: ppp0 is not Ethernet (its link type is ppp)',
+  });
+  assert.throws(() => selectDevices({ ...STATE, defaultDevices: ['ppp0'] }, []), {
+    code: 'E_CONFIG',
+    message:
+      'node.devices: ppp0 is not Ethernet (its link type is ppp), and a default route leads there',
+    hint: 'name the Ethernet interfaces to masquerade on',
+  });
+});
+
 test('a missing interface is named together with those that exist', () => {
   assert.throws(() => requireInterface(STATE, 'eth7'), {
     code: 'E_NO_INTERFACE',
     message: 'there is no network interface "eth7"',
-    hint: 'this network namespace has lo, eth0, lxc-web, near-a, tap0',
+    hint: 'this network namespace has lo, eth0, lxc-web, near-a, tap0, ppp0',
   });
 });
 
