@@ -31,6 +31,8 @@ export type EndpointRequest = Omit<EndpointSpec, 'id'>;
 
 /** The endpoints of this node, by name, on disk after every change. */
 export interface EndpointStore {
+  /** As an earlier run left them. */
+  before: readonly StoredEndpoint[];
   list(): StoredEndpoint[];
   get(name: string): StoredEndpoint | undefined;
   /**
@@ -55,21 +57,23 @@ export function openEndpointStore(
   dropped: (endpoint: StoredEndpoint) => void = () => {},
 ): EndpointStore {
   const path = join(runDir, FILE);
-  let endpoints = byName(readStore(path));
+  const before = readStore(path);
+  let endpoints = byName(before);
   const save = () => writeStore(path, [...endpoints.values()]);
 
   function configure(requests: readonly EndpointRequest[]): () => void {
-    const before = endpoints;
-    endpoints = merge(requests, [...before.values()], dropped);
+    const earlier = endpoints;
+    endpoints = merge(requests, [...earlier.values()], dropped);
     save();
     return () => {
-      endpoints = before;
+      endpoints = earlier;
       save();
     };
   }
   configure(configured);
 
   return {
+    before,
     list: () => [...endpoints.values()],
     get: (name) => endpoints.get(name),
     add(request) {

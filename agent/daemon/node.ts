@@ -1,18 +1,16 @@
 import type { Config } from '../config/schema.ts';
-import { type Attachment, type Hook, listAttachments, type Programs } from '../engine/attach.ts';
+import type { Attachment, Hook, Programs } from '../engine/attach.ts';
 import { readSlot, type Slot } from '../engine/attachment.ts';
 import { lostSlots, plannedSlots } from '../engine/hook-watch.ts';
 import { readNetwork } from '../engine/ip-tool.ts';
 import type { Logger } from '../engine/logger.ts';
 import {
-  defaultInterfaces,
   hasAddress,
   type Interface,
   type NetworkState,
-  notEthernet,
   requireInterface,
 } from '../engine/network.ts';
-import { makePlan, type Plan, standsFor, unfit } from '../engine/plan.ts';
+import { type Plan, standsFor, unfit } from '../engine/plan.ts';
 import { type ReconcileContext, reconcile } from '../engine/reconcile.ts';
 import { createSerial } from '../engine/serial.ts';
 import { SekishoError } from '../lib/errors.ts';
@@ -20,21 +18,16 @@ import { parseAddress } from '../lib/ip.ts';
 import { HOOKS } from '../tables/names.ts';
 import type { EndpointView } from './api.ts';
 import type { EndpointRequest, EndpointStore, StoredEndpoint } from './endpoint-store.ts';
+import { type Applied, planFor } from './node-plan.ts';
 
 const RETRY_MS = 5000;
 const CHECK_MS = 2000;
 
-/** What was made of the network last. */
-interface Applied {
-  plan: Plan;
-  programs: Programs;
-  /** As configured. */
-  devices: readonly string[];
-}
-
 export interface NodeOptions {
   config: Config;
   store: EndpointStore;
+  /** Interfaces that stood for a name when the daemon ran last, by ifindex. */
+  known?: ReadonlyMap<string, number>;
   context: ReconcileContext;
   /** After maps and hooks were made to follow a plan, or that failed. */
   onReconciled(seconds: number): void;
@@ -75,11 +68,12 @@ export function createNode({ store, onReconciled, logger, ...options }: NodeOpti
   let network: NetworkState | undefined;
   let failure: string | undefined;
   let retry: NodeJS.Timeout | undefined;
+  let queued = false;
   let closed = false;
 
   async function apply(state: NetworkState): Promise<void> {
     const { bpffs, programs } = context;
-    const plan = planFor(config, store, bpffs, state, applied);
+    const plan = planFor({ config, store, bpffs, state, known: options.known, before: applied });
     const lost = lostNow();
     const begun = performance.now();
     await reconcile(plan, context).finally(() => {
@@ -108,8 +102,14 @@ export function createNode({ store, onReconciled, logger, ...options }: NodeOpti
     }
   }
 
+  /** A refresh that has not begun yet sees this change too. */
   function changed(): void {
-    if (!closed) serial(refresh).catch(tryAgain);
+    if (closed || queued) return;
+    queued = true;
+    serial(() => {
+      queued = false;
+      return refresh();
+    }).catch(tryAgain);
   }
 
   function tryAgain(error: unknown): void {
@@ -126,9 +126,13 @@ export function createNode({ store, onReconciled, logger, ...options }: NodeOpti
   /** Looks again after two seconds, or later where looking would take over 1 % of the time. */
   async function check(): Promise<void> {
     const begun = performance.now();
-    const lost = failure === undefined ? lostNow() : [];
-    const spent = performance.now() - begun;
-    if (!closed) watch = setTimeout(startCheck, Math.max(CHECK_MS, 100 * spent));
+    let lost: Slot[] = [];
+    try {
+      if (failure === undefined) lost = lostNow();
+    } finally {
+      const spent = performance.now() - begun;
+      if (!closed) watch = setTimeout(startCheck, Math.max(CHECK_MS, 100 * spent));
+    }
     if (lost.length > 0) await refresh();
   }
 
@@ -154,9 +158,14 @@ export function createNode({ store, onReconciled, logger, ...options }: NodeOpti
 
   async function remove(name: string) {
     const endpoint = store.remove(name);
-    const state = await readNetwork();
-    await apply(state);
-    return view(endpoint, state, applied);
+    try {
+      const state = await readNetwork();
+      await apply(state);
+      return view(endpoint, state, applied);
+    } catch (error) {
+      changed();
+      throw error;
+    }
   }
 
   async function reconfigure(next: Config, programs = context.programs) {
@@ -193,52 +202,6 @@ export function createNode({ store, onReconciled, logger, ...options }: NodeOpti
       await serial(() => {});
     },
   };
-}
-
-function planFor(
-  { node, masquerade, cluster }: Config,
-  store: EndpointStore,
-  bpffs: string,
-  network: NetworkState,
-  before: Applied | undefined,
-): Plan {
-  return makePlan({
-    network,
-    devices: currentDevices(network, node.devices, bpffs, before),
-    wanted: node.devices,
-    ...(before && { known: before.plan.names }),
-    endpoints: store.list(),
-    prefixes: { exclude: masquerade.exclude, podCIDRs: node.podCIDRs, nodes: cluster.nodes },
-    egress: masquerade.addresses,
-    ports: masquerade.ports,
-  });
-}
-
-/**
- * Configured devices that are there, as far as they are Ethernet. Without any configured, those of the default routes, and
- * those that have the hooks already: a default route that is away for a moment must not let
- * packets out untranslated. Nor must a name: while the configuration is the same, what was a
- * device is one.
- */
-function currentDevices(
-  network: NetworkState,
-  configured: readonly string[],
-  bpffs: string,
-  before: Applied | undefined,
-): Interface[] {
-  const kept =
-    before?.devices.join() === configured.join()
-      ? before.plan.devices.map(({ ifindex }) => ifindex)
-      : [];
-  const named = configured.map((name) => standsFor(network, before?.plan.names, name)?.ifindex);
-  const chosen = new Set([...named, ...kept]);
-  if (configured.length === 0) {
-    for (const { ifindex } of defaultInterfaces(network)) chosen.add(ifindex);
-    for (const { ifindex, hook } of listAttachments(bpffs)) {
-      if (hook === 'to_netdev') chosen.add(ifindex);
-    }
-  }
-  return network.interfaces.filter((link) => chosen.has(link.ifindex) && !notEthernet(link));
 }
 
 function checkRequest(

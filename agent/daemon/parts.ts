@@ -1,8 +1,9 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
-import type { AttachMode } from '../engine/attach.ts';
+import { type AttachMode, ENDPOINT_HOOKS, listAttachments } from '../engine/attach.ts';
 import { type Collector, startCollector } from '../engine/collector.ts';
 import type { Datapath } from '../engine/datapath.ts';
+import { knownNames } from '../engine/known.ts';
 import { loadReaper, type Reaper } from '../engine/reap.ts';
 import { scrubAddresses } from '../engine/scrub.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
@@ -56,8 +57,19 @@ export function keepNode(parts: NodeParts): NodeKeeper {
       return deleted;
     });
   const { programs } = datapath;
-  const context = { bpffs, programs, attach, tables: rowTables(datapath), scrub, logger };
-  return createNode({ config, store, context, onReconciled, logger });
+  const tables = rowTables(datapath);
+  const rows = FAMILIES.flatMap((family) => tables[family].endpoints.read());
+  const known = knownNames(store.before, rows, endpointInterfaces(bpffs));
+  const context = { bpffs, programs, attach, tables, scrub, logger };
+  return createNode({ config, store, known, context, onReconciled, logger });
+}
+
+/** Interfaces whose endpoint hooks are attached. */
+function endpointInterfaces(bpffs: string): Set<number> {
+  const there = listAttachments(bpffs).filter(
+    ({ hook, attached }) => attached && ENDPOINT_HOOKS.includes(hook),
+  );
+  return new Set(there.map(({ ifindex }) => ifindex));
 }
 
 /** Answers are looked for inside the NAT range only: connections that hold other ports end. */

@@ -138,6 +138,27 @@ test('an endpoint follows its interface', async (t) => {
   });
 });
 
+test('an interface that is renamed while the daemon is away stays its endpoint’s', async (t) => {
+  await using scene = await managedScene();
+  const [node, pod] = [nth(scene.topo.nodes), nth(scene.topo.pods)];
+  const host = nth(scene.topo.worldAddresses).ipv4;
+  await scene.world.listen({ host, port: PORT });
+  await nth(scene.pods).connect({ tag: 'one', host, port: PORT });
+  const [before, links] = [await entriesOf(scene, pod), readdirSync(join(node.bpffs, 'links'))];
+  await scene.agent.kill9();
+  const renamed = await node.ns.tryExec('ip', 'link', 'set', pod.interface, 'name', 'pod-x');
+  if (renamed.code !== 0) return t.skip('only while it is down, here');
+  const agent = await startAgent(scene.topo);
+  const { body } = await call(scene, 'GET', '/v1/status');
+  assert.deepEqual(body.warnings, [
+    `endpoint ${pod.name}: interface ${pod.interface} is called pod-x now`,
+  ]);
+  assert.equal(await entriesOf(scene, pod), before);
+  assert.deepEqual(readdirSync(join(node.bpffs, 'links')), links);
+  assert.ok(!agent.logs.some(({ msg }) => /removed|deleted|scrubbed/.test(msg)));
+  await nth(scene.pods).exchange({ tag: 'one', text: 'renamed' });
+});
+
 test('without the stored list, the daemon starts with what the configuration says', async () => {
   await using scene = await managedScene();
   const { runDir } = nth(scene.topo.nodes);
