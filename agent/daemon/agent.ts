@@ -6,7 +6,7 @@ import type { Config } from '../config/schema.ts';
 import { splitListen } from '../config/values.ts';
 import type { AttachMode } from '../engine/attach.ts';
 import type { Datapath } from '../engine/datapath.ts';
-import { refuseForeignHooks } from '../engine/foreign.ts';
+import { refuseForeignHooks, refuseForeignQdiscs } from '../engine/foreign.ts';
 import { watchNetwork } from '../engine/ip-tool.ts';
 import type { Capabilities } from '../kernel/capabilities.ts';
 import { createLogger } from '../telemetry/log.ts';
@@ -110,7 +110,9 @@ async function check(
   const capabilities = checkMachine(bpffs);
   const attach = chooseAttach(config.datapath, capabilities);
   stack.use(lockPins(bpffs));
-  refuseForeignHooks(bpffs, await checkAgainstNetwork(config));
+  const devices = await checkAgainstNetwork(config);
+  refuseForeignHooks(bpffs, devices);
+  if (attach === 'tc') refuseForeignQdiscs(devices);
   return { capabilities, attach };
 }
 

@@ -1,4 +1,5 @@
 import { programById } from '../kernel/program.ts';
+import { refuseOtherQdisc } from '../kernel/tc.ts';
 import { tcxPrograms } from '../kernel/tcx-query.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
@@ -23,6 +24,11 @@ export function refuseForeignHooks(bpffs: string, devices: readonly Interface[])
       });
     }
   }
+}
+
+/** Throws E_CONFLICT when a device has a qdisc that classic TC cannot go beside. */
+export function refuseForeignQdiscs(devices: readonly Interface[]): void {
+  for (const { ifindex } of devices) refuseOtherQdisc(ifindex);
 }
 
 /** A filter goes by its name: whoever attaches takes it over, and its connections are forgotten. */

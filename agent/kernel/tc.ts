@@ -117,6 +117,11 @@ function addClsact(ifindex: number, program: string): void {
   }
 }
 
+/** Throws E_CONFLICT when another qdisc stands where `attachTc` would make a clsact one. */
+export function refuseOtherQdisc(ifindex: number): void {
+  ignoring([ENOENT, EINVAL, ENODEV], () => requireClsact(ifindex));
+}
+
 /** An ingress qdisc takes filters for egress too, and runs them on ingress. */
 function requireClsact(ifindex: number): void {
   const request = { type: RTM.getQdisc, flags: echo, body: tcMessage({ ifindex, ...CLSACT }) };

@@ -59,6 +59,26 @@ test('a start that is refused says why in one line, exits with 1 and leaves noth
   });
 });
 
+test('a qdisc that classic TC cannot go beside is found before anything changes', async () => {
+  await using topo = await topology();
+  const node = nth(topo.nodes);
+  await node.ns.ip('link add eth1 type veth peer name eth1-peer');
+  await node.ns.exec('tc', 'qdisc', 'add', 'dev', 'eth1', 'ingress');
+  const file = configure(node, {
+    node: { devices: ['eth0', 'eth1'] },
+    datapath: { attach: 'tc' },
+  });
+  const { code, stderr } = await node.ns.tryExec(BINARY, 'agent', '--config', file);
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /^sekisho: interface \d+ has a qdisc ingress where clsact must be \([^\n]+\)\n$/,
+  );
+  assert.equal(existsSync(node.bpffs), false);
+  const { stdout } = await node.ns.exec('tc', 'qdisc', 'show', 'dev', 'eth0');
+  assert.doesNotMatch(stdout, /clsact/);
+});
+
 test('neither the first start nor the next one needs CAP_SYS_ADMIN', async () => {
   await using topo = await topology();
   const node = nth(topo.nodes);
