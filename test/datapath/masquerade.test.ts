@@ -101,6 +101,13 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.deepEqual(below.packet, out.packet);
     });
 
+    test('an address of the node that leaves all the same is masqueraded like any other', () => {
+      const moved: Packet = { ...tcp(40004, 'S'), ip: { src: A, dst: N } };
+      const out = rig.out(buildPacket(moved));
+      assert.deepEqual(out.counted, { 'verdict pass': 1, 'created snat': 2, 'attempts 0': 1 });
+      assertPacket(out.packet, { ...moved, ip: { src: N, dst: N } });
+    });
+
     test('an established packet writes and creates nothing', () => {
       handshake(40002);
       const { counted } = rig.out(buildPacket(tcp(40002, 'PA', 'data')));
