@@ -17,7 +17,7 @@ BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Ibpf -isystem /usr/inclu
 BPF_OBJECTS := $(foreach f,$(FAMILIES),build/bpf/$(f).bpf.o build/bpf/$(f)-reap.bpf.o)
 ABI_OBJECTS := $(foreach f,$(FAMILIES),build/bpf/$(f)-abi.bpf.o)
 SOURCES := agent scripts test
-BENCH_SOURCES := $(wildcard test/bench/bpf/*.[ch] test/bench/tools/*.[ch])
+C_SOURCES := $(wildcard bpf/*.c test/bench/bpf/*.[ch] test/bench/tools/*.[ch] test/datapath/bpf/*.c test/lib/*.c)
 
 ##@ Start here
 
@@ -56,11 +56,20 @@ build/bpf/$(1).bpf.o: bpf/datapath.bpf.c $$(BPF_HEADERS) | build/bpf
 build/bpf/$(1)-%.bpf.o: bpf/%.bpf.c $$(BPF_HEADERS) | build/bpf
 	@echo "  BPF   $$@"
 	$$(Q)$$(CLANG) $$(BPF_FLAGS) -include bpf/family/$(1).h -c $$< -o $$@
+
+build/bpf/test-$(1)-%.bpf.o: test/datapath/bpf/%.bpf.c $$(BPF_HEADERS) | build/bpf
+	@echo "  BPF   $$@"
+	$$(Q)$$(CLANG) $$(BPF_FLAGS) -include bpf/family/$(1).h -c $$< -o $$@
 endef
 $(foreach f,$(FAMILIES),$(eval $(call bpf_rules,$(f))))
 
 build/bpf:
 	$(Q)mkdir -p $@
+
+build/test/%: test/lib/%.c
+	@echo "  CC    $@"
+	$(Q)mkdir -p $(dir $@)
+	$(Q)$(CLANG) -O2 -Wall -Werror $< -o $@
 
 compile_commands.json: Makefile
 	$(Q)printf '[\n%s\n]\n' '$(foreach s,datapath reap,{"directory": "$(CURDIR)", "file": "bpf/$(s).bpf.c", "command": "$(CLANG) $(BPF_FLAGS) -include bpf/family/ipv4.h -c bpf/$(s).bpf.c"}$(if $(filter datapath,$(s)),$(comma)))' > $@
@@ -89,7 +98,7 @@ static: lint types headers abi-current
 
 lint: | node_modules
 	$(Q)node_modules/.bin/biome check $(SOURCES)
-	$(Q)$(CLANG_FORMAT) --dry-run -Werror bpf/*.c $(BPF_HEADERS) $(BENCH_SOURCES)
+	$(Q)$(CLANG_FORMAT) --dry-run -Werror $(C_SOURCES) $(BPF_HEADERS)
 
 types: | node_modules
 	$(Q)node_modules/.bin/tsc --noEmit -p tsconfig.json
@@ -142,7 +151,7 @@ build/bench/%: test/bench/tools/%.c test/bench/tools/load.h
 
 fmt: | node_modules ## format everything
 	$(Q)node_modules/.bin/biome check --write $(SOURCES)
-	$(Q)$(CLANG_FORMAT) -i bpf/*.c $(BPF_HEADERS) $(BENCH_SOURCES)
+	$(Q)$(CLANG_FORMAT) -i $(C_SOURCES) $(BPF_HEADERS)
 
 doctor: ## what this machine has and lacks
 	$(Q)bin/sekisho doctor
