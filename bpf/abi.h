@@ -88,7 +88,7 @@ struct ct_entry {
 	__u8 seen;               /* enum ct_seen */
 	__u8 nat_class;          /* enum nat_class, when its halves were last looked at */
 	__u16 rev_nat_index;
-	__u16 nat_looked; /* s, low 16 bits: when that was */
+	__u16 nat_looked; /* s, low 16 bits: when that was; of an IN entry: when for none */
 	__u32 src_identity;
 	__u32 backend_id;
 	__u32 next_ifindex; /* and the device; 0: only the stack can tell */

@@ -186,6 +186,21 @@ static __always_inline void ct_fill_handoff(struct ct *ct, enum ct_result result
 		ct->handoff.nat_port = ct->entry->nat_port;
 }
 
+/* Is what an IN entry calls an answer a packet of the endpoint's own flow, whose OUT
+ * entry was lost? Its forward half knows; looked for once a second. */
+static __noinline bool ct_half_lives(const struct packet *packet, struct ct_entry *in, __u32 now)
+{
+	struct nat_entry *forward;
+
+	if (!config.restore || in->nat_looked == (__u16)now)
+		return false;
+	forward = table_lookup(TABLE_SNAT, &packet->tuple);
+	if (forward && !clock_expired(forward->expires, now))
+		return true;
+	in->nat_looked = now;
+	return false;
+}
+
 /* Finds the live entry of a packet that its endpoint sent or received, without
  * touching it. False: NEW, and key and entry (expired, or NULL) are what to
  * create or revive. What opens is no answer: no IN entry, which the world can
@@ -212,7 +227,8 @@ static __always_inline bool ct_find(struct ct *ct, const struct packet *packet, 
 		ct->key.kind = KIND_IN;
 	}
 	ct->entry = dir == CT_TX && tcp_opens(packet->tcp_flags) ? NULL : ct_lookup(&ct->key);
-	if (ct->entry && !clock_expired(ct->entry->expires, now)) {
+	if (ct->entry && !clock_expired(ct->entry->expires, now) &&
+	    !(dir == CT_TX && ct_half_lives(packet, ct->entry, now))) {
 		ct->handoff.result = dir == CT_TX ? CT_REPLY : CT_ESTABLISHED;
 		return true;
 	}

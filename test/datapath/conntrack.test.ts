@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { ct_flag, ct_seen, nat_class } from '../../agent/abi/generated.ts';
+import { assertPacket } from '../lib/assert-packet.ts';
 import { buildPacket, type Packet } from '../lib/packet.ts';
 import type { FlowKey } from '../lib/tables.ts';
 import { openRig, PEOPLE, type Rig, TIMEOUTS } from './rig.ts';
@@ -285,6 +286,21 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       const out = rig.out(buildPacket(again));
       assert.notDeepEqual(out.packet, buildPacket(again));
       assert.ok(rig.nat(key(A, W, 45000, 443, 0)));
+    });
+
+    test('nor when the entry of that flow was lost, but not its forward half', () => {
+      for (const [protocol, transport] of [
+        [6, { tcp: { sport: 45002, dport: 443, flags: 'A' } }],
+        [17, { udp: { sport: 45002, dport: 443 } }],
+      ] as const) {
+        const own: Packet = { ip: { src: A, dst: W }, ...transport };
+        const flow = { ...key(A, W, 45002, 443, 0), protocol };
+        rig.out(buildPacket(own));
+        rig.remove(protocol === 6 ? 'ct_tcp' : 'ct_any', flow);
+        rig.patchCt({ ...key(W, A, 443, 45002, 1), protocol }, { expires: rig.now() + 60 });
+        assertPacket(rig.out(buildPacket(own)).packet, { ...own, ip: { src: N, dst: W, ttl: 63 } });
+        assert.equal(rig.ct(flow)?.nat_port, 45002);
+      }
     });
 
     test('nor does one that the world made, when the pod opens', () => {
