@@ -86,7 +86,20 @@ export function configWarnings(config: Config): string[] {
   if (config.node.nodePortAddresses.length > 0) {
     warnings.push('node.nodePortAddresses has no effect before services are applied');
   }
-  return warnings;
+  return [...warnings, ...earlyKeys(config)];
+}
+
+/** Keys of what comes later, where they differ from the default. */
+function earlyKeys({ gc, maps }: Config): string[] {
+  const defaults = configSchema.parse({});
+  const keys = [
+    { key: 'gc.min', isSet: gc.min !== defaults.gc.min },
+    { key: 'gc.max', isSet: gc.max !== defaults.gc.max },
+    { key: 'maps.maxMemoryRatio', isSet: maps.maxMemoryRatio !== defaults.maps.maxMemoryRatio },
+  ];
+  return keys
+    .filter(({ isSet }) => isSet)
+    .map(({ key }) => `${key} is validated but not applied in this release`);
 }
 
 function inOrder(errors: ConfigError[]): ConfigError[] {

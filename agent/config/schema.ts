@@ -29,7 +29,7 @@ const node = z.strictObject({
   podCIDRs: z
     .array(prefix('10.0.1.0/24'))
     .prefault([])
-    .describe("This node's pod ranges: a source in them never leaves the node untranslated."),
+    .describe("This node's pod ranges: devices drop a source in them that no endpoint has."),
   nodePortAddresses: z
     .array(address('192.168.1.5'))
     .prefault([])
@@ -109,16 +109,22 @@ const gc = z.strictObject({
   interval: autoOr(duration(), 'a duration from 1s to 8760h')
     .prefault('auto')
     .meta({ examples: ['5m'] })
-    .describe('Time between passes; auto follows what passes find.'),
-  min: duration().prefault('10s').describe('Shortest automatic interval.'),
-  max: duration().prefault('12h').describe('Longest automatic interval.'),
+    .describe('Time between passes; auto is 30 s in this release.'),
+  min: duration()
+    .prefault('10s')
+    .describe('Shortest automatic interval; validated now, applied in a later release.'),
+  max: duration()
+    .prefault('12h')
+    .describe('Longest automatic interval; validated now, applied in a later release.'),
 });
 
 const maps = z.strictObject({
   memoryRatio: ratio(0.0025)
     .prefault(0.0025)
     .describe('Share of the memory that automatic sizes take, all tables together.'),
-  maxMemoryRatio: ratio(0.02).prefault(0.02).describe('Bound of automatic growth.'),
+  maxMemoryRatio: ratio(0.02)
+    .prefault(0.02)
+    .describe('Bound of automatic growth; tables grow in a later release.'),
   ctTcp: tableSize().describe('Entries of the TCP connection table, each family.'),
   ctAny: tableSize().describe('Entries of the other connection table, each family.'),
   nat: tableSize().describe('Entries of the NAT table, each family; at most ctTcp + ctAny.'),
