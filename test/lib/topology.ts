@@ -186,23 +186,28 @@ async function buildPods(
       mac: `02:5e:02:00:${hexByte(nodeIndex)}:${low}`,
       routerMac: `02:5e:03:00:${hexByte(nodeIndex)}:${low}`,
     };
-    await node.ns.ip(
-      `link add ${pod.interface} mtu ${mtu} address ${pod.routerMac} type veth peer name eth0 mtu ${mtu} address ${pod.mac} netns ${ns.name}`,
-      `link set ${pod.interface} up`,
-      `route add ${pod.addresses.ipv4}/32 dev ${pod.interface}`,
-      `route add ${pod.addresses.ipv6}/128 dev ${pod.interface}`,
-    );
-    await ns.ip(
-      `addr add ${pod.addresses.ipv4}/32 dev eth0`,
-      `addr add ${pod.addresses.ipv6}/128 dev eth0 nodad`,
-      'link set eth0 up',
-      `neigh add ${ROUTER.ipv4} lladdr ${pod.routerMac} dev eth0 nud permanent`,
-      `neigh add ${ROUTER.ipv6} lladdr ${pod.routerMac} dev eth0 nud permanent`,
-      `route add default via ${ROUTER.ipv4} dev eth0 onlink`,
-      `route add ::/0 via ${ROUTER.ipv6} dev eth0`,
-    );
+    await plugPod(node, pod, mtu);
     node.pods.push(pod);
   }
+}
+
+/** Makes the veth pair of a pod, with addresses and routes on both ends; it must not be there. */
+export async function plugPod(node: Node, pod: Pod, mtu = 1500): Promise<void> {
+  await node.ns.ip(
+    `link add ${pod.interface} mtu ${mtu} address ${pod.routerMac} type veth peer name eth0 mtu ${mtu} address ${pod.mac} netns ${pod.ns.name}`,
+    `link set ${pod.interface} up`,
+    `route add ${pod.addresses.ipv4}/32 dev ${pod.interface}`,
+    `route add ${pod.addresses.ipv6}/128 dev ${pod.interface}`,
+  );
+  await pod.ns.ip(
+    `addr add ${pod.addresses.ipv4}/32 dev eth0`,
+    `addr add ${pod.addresses.ipv6}/128 dev eth0 nodad`,
+    'link set eth0 up',
+    `neigh add ${ROUTER.ipv4} lladdr ${pod.routerMac} dev eth0 nud permanent`,
+    `neigh add ${ROUTER.ipv6} lladdr ${pod.routerMac} dev eth0 nud permanent`,
+    `route add default via ${ROUTER.ipv4} dev eth0 onlink`,
+    `route add ::/0 via ${ROUTER.ipv6} dev eth0`,
+  );
 }
 
 /** The kernel may take a second to notice a carrier; until then IPv6 answers no solicitation. */

@@ -21,6 +21,16 @@ export interface CrashOptions {
   stride: number;
 }
 
+/** Starts the daemon and ends it by SIGKILL right after the first step of that name. */
+export async function crashAfter(topo: Topology, step: string, settings: Settings): Promise<void> {
+  const log = join(topo.directory, 'steps');
+  rmSync(log, { force: true });
+  const env = { LD_PRELOAD: await buildLibrary(topo), CRASH_AT: step, CRASH_LOG: log };
+  await launchAgent(topo, { settings, env }).ended;
+  const last = readFileSync(log, 'utf8').trim().split('\n').at(-1);
+  if (last !== step) throw new Error(`ended after ${last}, not after ${step}`);
+}
+
 /**
  * Starts the daemon again and again, each time on what the start before has left, and ends it by
  * SIGKILL right after a later and later step, until a start becomes ready. `check` is called
@@ -31,8 +41,7 @@ export async function crashAtSteps(
   { settings = {}, stride }: CrashOptions,
   check: (crash: Crash) => Promise<void>,
 ): Promise<Crash[]> {
-  const [library, log] = [join(topo.directory, 'step.so'), join(topo.directory, 'steps')];
-  await run([process.env.CLANG ?? 'clang-19', '-shared', '-fPIC', '-o', library, SOURCE]);
+  const [library, log] = [await buildLibrary(topo), join(topo.directory, 'steps')];
   const crashes: Crash[] = [];
   for (let at = 1; ; at += stride) {
     rmSync(log, { force: true });
@@ -53,4 +62,10 @@ export async function crashAtSteps(
     crashes.push(crash);
     await check(crash);
   }
+}
+
+async function buildLibrary({ directory }: Topology): Promise<string> {
+  const library = join(directory, 'step.so');
+  await run([process.env.CLANG ?? 'clang-19', '-shared', '-fPIC', '-o', library, SOURCE]);
+  return library;
 }

@@ -2,7 +2,8 @@
 /*
  * Preloaded into a daemon: ends it by SIGKILL right after one of the calls that
  * change what outlives it (pins, attachments, map contents, names of files).
- * CRASH_AT says after which one; all of them are named in the file CRASH_LOG.
+ * CRASH_AT says after which one, by its number, or by its name: the first of
+ * that name. All of them are named in the file CRASH_LOG.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -23,7 +24,7 @@ enum command {
 	LINK_DETACH = 34,
 };
 
-static const char *log;
+static const char *log, *named;
 static int at, steps;
 static const char *last = "";
 
@@ -32,7 +33,8 @@ __attribute__((constructor)) static void begin(void)
 {
 	if (strcmp(program_invocation_short_name, "node") || !getenv("CRASH_AT"))
 		return;
-	at = atoi(getenv("CRASH_AT"));
+	named = strdup(getenv("CRASH_AT"));
+	at = atoi(named);
 	log = strdup(getenv("CRASH_LOG"));
 	unsetenv("LD_PRELOAD");
 }
@@ -52,7 +54,7 @@ static void step(const char *name, int repeats)
 		(void)!write(fd, "\n", 1);
 		close(fd);
 	}
-	if (steps == at)
+	if (steps == at || !strcmp(name, named))
 		kill(getpid(), SIGKILL);
 }
 
