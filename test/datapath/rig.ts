@@ -112,6 +112,8 @@ export interface Rig extends AsyncDisposable {
 export interface RigSettings extends Partial<LoadSettings> {
   portRange?: [number, number];
   tableSize?: number;
+  /** False: as without node.podCIDRs. */
+  podRanges?: boolean;
   /** False: the device has no address of this family. */
   egressAddress?: boolean;
 }
@@ -171,7 +173,13 @@ function bytes(address: string): Uint8Array {
 }
 
 export async function openRig(family: Family, settings: RigSettings = {}): Promise<Rig> {
-  const { portRange = [32768, 65535], tableSize = 4096, egressAddress = true, ...load } = settings;
+  const {
+    portRange = [32768, 65535],
+    tableSize = 4096,
+    podRanges = true,
+    egressAddress = true,
+    ...load
+  } = settings;
   const people = PEOPLE[family];
   makeDevices();
   const ifindex = {
@@ -254,7 +262,8 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
     );
   };
   prefix(people.excluded, prefix_flag.PREFIX_NO_MASQUERADE);
-  prefix(people.pods, prefix_flag.PREFIX_NO_MASQUERADE | prefix_flag.PREFIX_LOCAL_PODS);
+  if (podRanges)
+    prefix(people.pods, prefix_flag.PREFIX_NO_MASQUERADE | prefix_flag.PREFIX_LOCAL_PODS);
 
   const counters = datapath.map(family, 'counters');
   const readCounters = () => {
