@@ -123,7 +123,10 @@ test('a hook that cannot be attached again is a problem until it can', async () 
   const settings = { ...SMALL, datapath: { attach: 'tc' } };
   await using scene = await managedScene({ settings });
   const { ns } = nth(scene.topo.nodes);
+  // Stopped meanwhile, or it may look in between and be faster.
+  scene.agent.signal('SIGSTOP');
   await ns.exec('sh', '-c', 'tc qdisc del dev eth0 clsact; tc qdisc add dev eth0 ingress');
+  scene.agent.signal('SIGCONT');
   const problems = async () => (await call(scene, 'GET', '/v1/healthz')).body.problems as string[];
   await until('the reason', async () => (await problems()).some((text) => /ingress/.test(text)));
   assert.ok((await problems()).includes('to_netdev of ipv4 is not attached to eth0'));
