@@ -37,7 +37,7 @@ int to_endpoint(struct __sk_buff *skb)
 
 	if (!packet_is_ours(skb))
 		return FINISH_NEXT;
-	result = packet_parse_apart(skb, &packet);
+	result = packet_parse(skb, &packet);
 	if (!result)
 		result = endpoint_receive(skb, &packet, clock_now());
 	return finish(HOOK_TO_ENDPOINT, result);
@@ -72,7 +72,7 @@ int to_netdev(struct __sk_buff *skb)
 		return FINISH_NEXT;
 	if (handoff_take_translated(skb))
 		return finish(HOOK_TO_NETDEV, VERDICT_PASS);
-	result = packet_parse_apart(skb, &packet);
+	result = packet_parse(skb, &packet);
 	if (!result)
 		result = netdev_egress(skb, &packet, clock_now());
 	return finish(HOOK_TO_NETDEV, result);

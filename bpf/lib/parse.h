@@ -151,27 +151,27 @@ static __always_inline bool packet_is_ours(const struct __sk_buff *skb)
 	return skb->protocol == bpf_htons(FAMILY_ETH_P);
 }
 
-/* PARSE_OK, or a negative drop reason. */
-static __always_inline int packet_parse(struct __sk_buff *skb, struct packet *packet)
+/* The second try, with all headers in the linear part. */
+static __noinline int parse_pulled(struct __sk_buff *skb, struct packet *packet)
 {
 	__u32 headers = skb->len < PACKET_HEADERS ? skb->len : PACKET_HEADERS;
 	int result;
 
-	for (int pulls = 0; pulls < 2; pulls++) {
-		__builtin_memset(packet, 0, sizeof(*packet));
-		result = parse_linear(skb, packet);
-		if (result != PARSE_SHORT)
-			break;
-		if (bpf_skb_pull_data(skb, headers))
-			return -DROP_MALFORMED;
-	}
-	if (result)
-		return result < 0 ? result : -DROP_MALFORMED;
-	return parse_length(skb, packet);
+	if (bpf_skb_pull_data(skb, headers))
+		return -DROP_MALFORMED;
+	__builtin_memset(packet, 0, sizeof(*packet));
+	result = parse_linear(skb, packet);
+	return result == PARSE_SHORT ? -DROP_MALFORMED : result;
 }
 
-/* The same as a call, off the path of most packets: the caller's stack is its own. */
-static __noinline int packet_parse_apart(struct __sk_buff *skb, struct packet *packet)
+/* PARSE_OK, or a negative drop reason. */
+static __always_inline int packet_parse(struct __sk_buff *skb, struct packet *packet)
 {
-	return packet_parse(skb, packet);
+	int result;
+
+	__builtin_memset(packet, 0, sizeof(*packet));
+	result = parse_linear(skb, packet);
+	if (result == PARSE_SHORT)
+		result = parse_pulled(skb, packet);
+	return result ? result : parse_length(skb, packet);
 }
