@@ -22,6 +22,7 @@ export function ratioText({ median, q1, q3, min, max }: Summary): string {
 export const STATES = {
   hot: 'one flow',
   many: '100k flows',
+  due: '100k flows, once a second',
   new: 'new flow',
   refused: 'refused',
 } as const;

@@ -63,7 +63,7 @@ int wrapper(struct __sk_buff *skb)
 	skb->cb[1] = order->cb[1];
 	skb->cb[2] = order->cb[2];
 	skb->cb[3] = order->cb[3];
-	skb->cb[4] = order->cb[4] ? port : 0; /* the flow keeps its port */
+	skb->cb[4] = order->cb[4];
 	skb->mark = 0;
 	bpf_tail_call(skb, &target, 0);
 	return -1;

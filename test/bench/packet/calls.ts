@@ -43,9 +43,11 @@ function callCounter(rig: Rig, stack: DisposableStack): Meter<CallCount> {
     return NAMES.map((_, i) => Number(view.getBigUint64(8 * i, true)));
   };
   const countCalls = (hook: Hook, run: Run) => {
-    const before = read();
-    runner.run(hook, run);
-    const calls = read().map((value, i) => (value - (before[i] ?? 0)) / run.repeat);
+    const calls = runner.within(run, () => {
+      const before = read();
+      runner.run(hook, run);
+      return read().map((value, i) => (value - (before[i] ?? 0)) / run.repeat);
+    });
     return Object.fromEntries(NAMES.map((name, i) => [name, calls[i]])) as CallCount;
   };
   return { once: countCalls, steady: countCalls };

@@ -9,6 +9,8 @@ import { type Meter, type Reading, walkPaths } from './paths.ts';
 import { HOOKS, openRunner } from './runner.ts';
 
 const ROUNDS = 7;
+/** Of those that wait for a second to begin. */
+const FRESH_ROUNDS = 3;
 
 /** Nanoseconds, net of the wrapper's: of a steady path the median of several rounds. */
 function stopwatch(rig: Rig, stack: DisposableStack): Meter<number> {
@@ -21,10 +23,9 @@ function stopwatch(rig: Rig, stack: DisposableStack): Meter<number> {
   return {
     once: (hook, run) => runner.run(hook, run) - runner.floor(run),
     steady(hook, run) {
-      const rounds = Array.from({ length: ROUNDS }, () => {
-        const under = runner.floor(run);
-        return runner.run(hook, run) - under;
-      });
+      const rounds = Array.from({ length: run.fresh ? FRESH_ROUNDS : ROUNDS }, () =>
+        runner.within(run, () => runner.run(hook, run) - runner.floor(run)),
+      );
       return summarise(rounds).median;
     },
   };

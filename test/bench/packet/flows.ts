@@ -1,8 +1,12 @@
 import { type Family, PEOPLE, type Rig } from '../../datapath/rig.ts';
 import { buildPacket, type Packet } from '../../lib/packet.ts';
-import type { Run } from './runner.ts';
+import { type FlowKey, KIND } from '../../lib/tables.ts';
+import { HANDOFF, type Run } from './runner.ts';
 
 export type Proto = 'tcp' | 'udp';
+
+/** As the wrapper counts from. */
+const FIRST_PORT = 32_768;
 
 /** Many flows from one pod to the world, step by step of their life. */
 export interface Flows {
@@ -11,6 +15,8 @@ export interface Flows {
   answer(repeat: number): Run;
   established(repeat: number): Run;
   reply(repeat: number): Run;
+  /** What follows as well, each flow's first packet of a second: its halves are looked at. */
+  due(repeat: number): Run;
 }
 
 export function makeFlows(rig: Rig, family: Family, proto: Proto, flows: number): Flows {
@@ -19,26 +25,37 @@ export function makeFlows(rig: Rig, family: Family, proto: Proto, flows: number)
     proto === 'tcp' ? { tcp: { sport, dport, flags } } : { udp: { sport, dport } };
   const out = (flags: string): Packet => ({ ip: { src: A, dst: W }, ...ports(1, 443, flags) });
   const back = (flags: string): Packet => ({ ip: { src: W, dst: N }, ...ports(443, 1, flags) });
-  /** What from_endpoint says of the first flow, as the wrapper writes it. */
-  const handoff = (flags: string) => {
-    const first = { ip: { src: A, dst: firstPeer(W) }, ...ports(32_768, 443, flags) };
-    return rig.run('from_endpoint', buildPacket(first)).cb;
+  const [src, dst] = [A, firstPeer(W)];
+  /** The first flow, as the wrapper writes it. */
+  const first = (flags: string) =>
+    buildPacket({ ip: { src, dst }, ...ports(FIRST_PORT, 443, flags) });
+  const handoff = (flags: string) => rig.run('from_endpoint', first(flags)).cb;
+  const protocol = proto === 'tcp' ? 6 : 17;
+  const key: FlowKey = { src, dst, sport: FIRST_PORT, dport: 443, protocol, kind: KIND.OUT };
+  /** What from_endpoint says when the halves are due for a look. */
+  const due = () => {
+    rig.patchCt(key, { nat_looked: (rig.now() - 1) & 0xffff });
+    return handoff('A');
   };
-  /** The same once the flow's NAT halves have been looked at in this second. */
-  const settled = () => {
+  /** The same in the second of that look. */
+  const vouched = () => {
     for (;;) {
+      rig.run('to_netdev', first('A'), { cb: due(), ingressIfindex: rig.ifindex.a });
       const cb = handoff('A');
-      if (cb[4]) return cb;
-      const first = { ip: { src: A, dst: firstPeer(W) }, ...ports(32_768, 443, 'A') };
-      rig.run('to_netdev', buildPacket(first), { cb, ingressIfindex: rig.ifindex.a });
+      if (cb[1] === HANDOFF.translated) return cb;
     }
   };
   const run = (packet: Packet, repeat: number): Run => ({ packet, repeat, flows });
   return {
     opening: (repeat, from = 0) => ({ ...run(out('S'), repeat), from, handoff: handoff('S') }),
     answer: (repeat) => run(back('SA'), repeat),
-    established: (repeat) => ({ ...run(out('A'), repeat), handoff: settled() }),
+    established: (repeat) => ({
+      ...run(out('A'), repeat),
+      settle: { ...run(out('A'), flows), handoff: due() },
+      handoff: vouched(),
+    }),
     reply: (repeat) => run(back('A'), repeat),
+    due: (repeat) => ({ ...run(out('A'), repeat), handoff: due(), fresh: true }),
   };
 }
 

@@ -3,8 +3,11 @@ import { type Family, openRig, type Rig, type RigSettings } from '../../datapath
 import { type Flows, makeFlows, type Proto } from './flows.ts';
 import { HOOKS, type Hook, type Run } from './runner.ts';
 
-/** Packets of one established flow, of many in turn, of flows that begin, of flows without a port. */
-export type State = 'hot' | 'many' | 'new' | 'refused';
+/**
+ * Packets of one established flow, of many in turn, of flows that begin, of flows without a port;
+ * and of many whose halves are due for a look, as each flow's first packet of a second is.
+ */
+export type State = 'hot' | 'many' | 'new' | 'refused' | 'due';
 
 /** `out`: from_endpoint and to_netdev, all that a packet to the world meets. */
 export type Path = Hook | 'out';
@@ -59,6 +62,7 @@ export async function walkPaths<T>(
   await stage(walk.many, { tableSize: 524_288 }, (meter, flows) => {
     note('new', open(meter, flows, walk.many));
     note('many', steady(meter, flows, walk.repeat));
+    note('due', due(meter, flows, walk.many));
   });
   await stage(FULL.flows, { portRange: FULL.range, tableSize: 131_072 }, (meter, flows) => {
     note('refused', refuse(meter, flows));
@@ -76,8 +80,8 @@ function open<T>(meter: Meter<T>, flows: Flows, count: number): [Hook, T][] {
     ['to_netdev', meter.once('to_netdev', opening)],
     ['from_netdev', meter.once('from_netdev', flows.answer(count))],
   ];
-  meter.once('from_endpoint', flows.established(count));
-  meter.once('to_netdev', flows.established(count));
+  meter.once('from_endpoint', flows.due(count));
+  meter.once('to_netdev', flows.due(count));
   return readings;
 }
 
@@ -85,6 +89,13 @@ function steady<T>(meter: Meter<T>, flows: Flows, repeat: number): [Hook, T][] {
   const run = (hook: Hook) =>
     hook === 'from_netdev' ? flows.reply(repeat) : flows.established(repeat);
   return HOOKS.map((hook) => [hook, meter.steady(hook, run(hook))]);
+}
+
+function due<T>(meter: Meter<T>, flows: Flows, count: number): [Hook, T][] {
+  return (['from_endpoint', 'to_netdev'] as const).map((hook) => [
+    hook,
+    meter.steady(hook, flows.due(count)),
+  ]);
 }
 
 function refuse<T>(meter: Meter<T>, flows: Flows): [Hook, T][] {
