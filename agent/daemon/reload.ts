@@ -105,6 +105,8 @@ export function createReloader(parts: ReloadParts): Reloader {
     last: () => last,
     async [Symbol.asyncDispose]() {
       await passes.stop();
+      // a change of the network that it still follows is put into effect with these programs
+      await parts.node[Symbol.asyncDispose]();
       programs[Symbol.dispose]();
       await server[Symbol.asyncDispose]();
     },

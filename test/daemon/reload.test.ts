@@ -271,6 +271,17 @@ test('SIGTERM during a reload ends the daemon with 0, and its hooks stay', async
   assert.equal(links.length, 8);
 });
 
+test('SIGTERM while a change of the network is followed ends the daemon without an error', async () => {
+  await using scene = await managedScene({ settings: { maps: MAPS } });
+  const { agent, topo } = scene;
+  await topo.node.ip('link add x type veth peer name y');
+  assert.equal(await agent.stop(), 0);
+  assert.deepEqual(
+    agent.logs.filter(({ msg }) => msg.endsWith('could not be followed')),
+    [],
+  );
+});
+
 /** Writes the file, sends SIGHUP, and waits for what the daemon says about it. */
 async function reload(scene: ManagedScene, settings: Settings): Promise<ReloadStatus> {
   configure(nth(scene.topo.nodes), settings);

@@ -89,6 +89,8 @@ export interface Rig extends AsyncDisposable {
   ifindex: { a: number; b: number; eth0: number };
   programIds: Record<Hook, number>;
   run(hook: Hook, packet: Uint8Array, options?: RunOptions): RunResult;
+  /** The counters that moved since `before`, named as they are for a run of `hook`. */
+  counted(hook: Hook, before?: ReadonlyMap<number, bigint>): Record<string, number>;
   /** from_endpoint on pod a's link, then to_netdev with what it left. */
   out(packet: Uint8Array): RunResult;
   ct(key: FlowKey): CtEntry | undefined;
@@ -330,11 +332,7 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
       const program = datapath.programs[family][hook];
       const { retval, data, ctx } = program.testRun({ data: packet, ctx: context(options, hook) });
       const view = new DataView(ctx.buffer, ctx.byteOffset);
-      const counted: Record<string, number> = {};
-      for (const [index, value] of readCounters()) {
-        const moved = Number(value - (before.get(index) ?? 0n));
-        if (moved > 0) counted[counterName(index, hook)] = moved;
-      }
+      const counted = rig.counted(hook, before);
       const verdict = RETVAL[retval];
       if (!verdict) throw new Error(`${hook} returned ${retval}`);
       return {
@@ -344,6 +342,14 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
         mark: view.getUint32(SKB.mark, true),
         counted,
       };
+    },
+    counted(hook, before = new Map()) {
+      const counted: Record<string, number> = {};
+      for (const [index, value] of readCounters()) {
+        const moved = Number(value - (before.get(index) ?? 0n));
+        if (moved > 0) counted[counterName(index, hook)] = moved;
+      }
+      return counted;
     },
     out(packet) {
       const first = rig.run('from_endpoint', packet);

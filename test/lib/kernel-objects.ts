@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { listAttachments } from '../../agent/engine/attach.ts';
 import { openPinnedMap } from '../../agent/kernel/map.ts';
@@ -26,9 +26,19 @@ export async function kernelObjects(node: Node): Promise<KernelObjects> {
   return {
     programs: programs.filter(({ map_ids = [] }) => map_ids.some((id) => own.has(id))).length,
     links: listAttachments(node.bpffs).filter(({ attached }) => attached).length,
-    processes: pids.trim().split('\n').length,
+    processes: pids.trim().split('\n').filter(lasts).length,
     pins,
   };
+}
+
+/** All but the commands with which the daemon reads the network, whenever it likes. */
+function lasts(pid: string): boolean {
+  try {
+    const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+    return command !== '' && !command.split('\0').includes('-json');
+  } catch {
+    return false;
+  }
 }
 
 /** Ids of all programs that the kernel holds. */

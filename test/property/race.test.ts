@@ -50,7 +50,8 @@ for (const family of ['ipv4', 'ipv6'] as const) {
     }
     assert.equal(forward, (opened[0] ?? 0) + (opened[1] ?? 0));
     const ports = RANGE[1] - RANGE[0] + 1;
-    assert.ok(forward >= 0.99 * ports, `${forward} of ${ports} ports in use`);
+    const counted = JSON.stringify(rig.counted('to_netdev'));
+    assert.ok(forward >= 0.99 * ports, `${forward} of ${ports} ports in use: ${counted}`);
     assert.equal(await rig.count('snat'), 2 * forward, 'no half without the other');
   });
 
