@@ -44,10 +44,10 @@ export function planFor({ config, store, bpffs, state, known, before }: PlanSour
 }
 
 /**
- * Configured devices that are there, as far as they are Ethernet. Without any configured, those of the default routes, and
- * those that have the hooks already: a default route that is away for a moment must not let
- * packets out untranslated. Nor must a name: while the configuration is the same, what was a
- * device is one.
+ * Configured devices that are there, as far as they are Ethernet. Without any configured, those
+ * of the default routes, and those that have the hooks already: a default route that is away for
+ * a moment must not let packets out untranslated. Nor must a name: while the configuration is the
+ * same, what was a device is one.
  */
 function currentDevices(
   network: NetworkState,

@@ -21,6 +21,8 @@ struct ip_addr {
 #define FAMILY_AF                  2 /* AF_INET */
 #define FAMILY_ICMP                IPPROTO_ICMP
 #define FAMILY_ICMP_PSEUDO_HEADER  false
+/* bytes of layer 3 that every path takes: what Linux lets none shrink below by default */
+#define FAMILY_FITS_ALWAYS         552
 
 /* RFC 792; <linux/icmp.h> drags in libc's headers */
 #define ICMP_ECHOREPLY             0

@@ -23,6 +23,8 @@ struct ip_addr {
 #define FAMILY_AF                  10 /* AF_INET6 */
 #define FAMILY_ICMP                IPPROTO_ICMPV6
 #define FAMILY_ICMP_PSEUDO_HEADER  true
+/* bytes of layer 3 that every path takes (RFC 8200, 5) */
+#define FAMILY_FITS_ALWAYS         1280
 
 #define ICMP_PORT_UNREACHABLE_TYPE ICMPV6_DEST_UNREACH
 #define ICMP_PORT_UNREACHABLE_CODE ICMPV6_PORT_UNREACH

@@ -201,8 +201,8 @@ static __noinline bool ct_half_lives(const struct packet *packet, struct ct_entr
 	return false;
 }
 
-/* Finds the live entry of a packet that its endpoint sent or received, without
- * touching it. False: NEW, and key and entry (expired, or NULL) are what to
+/* Finds the live entry of a packet that its endpoint sent or received; nothing of its
+ * state is touched. False: NEW, and key and entry (expired, or NULL) are what to
  * create or revive. What opens is no answer: no IN entry, which the world can
  * make with a packet of its own, exempts a SYN of the endpoint from masquerade. */
 static __always_inline bool ct_find(struct ct *ct, const struct packet *packet, enum ct_dir dir,

@@ -66,15 +66,11 @@ static __always_inline bool route_lookup(struct __sk_buff *skb, const struct pac
 	return true;
 }
 
-/* Bytes of layer 3 that every link and path takes: RFC 8200's minimum, and less than
- * any IPv4 path shrinks to by default. */
-#define ROUTE_FITS_ALWAYS (FAMILY_AF == 2 ? 552 : 1280)
-
 /* The route that conntrack's word holds for, where its length cannot matter. */
 static __always_inline bool route_recall(const struct ct_entry *entry, const struct packet *packet,
 					 struct route *route)
 {
-	if (!entry->next_ifindex || packet->ttl <= 1 || packet->l3_len > ROUTE_FITS_ALWAYS)
+	if (!entry->next_ifindex || packet->ttl <= 1 || packet->l3_len > FAMILY_FITS_ALWAYS)
 		return false;
 	route->ifindex = entry->next_ifindex;
 	route->hop.nh_family = FAMILY_AF;
