@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { sekisho, sekishoJson } from '../lib/daemon.ts';
+import { sekisho, sekishoJson, sekishoText } from '../lib/daemon.ts';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
 import { FAMILIES, type Family } from '../lib/topology.ts';
 
@@ -47,7 +47,7 @@ test('what the tables hold is printed as published', async (t) => {
     });
 
     await t.test(`filters keep what they name (${family})`, async () => {
-      const { stdout } = await sekisho(topo, 'ct', 'list', '--sport', String(LOW_PORT));
+      const stdout = await sekishoText(topo, 'ct', 'list', '--sport', String(LOW_PORT));
       const lines = stdout.trimEnd().split('\n');
       assert.equal(lines.length, FAMILIES.length);
       assert.ok(lines.some((line) => line.startsWith(`TCP OUT ${low} -> ${world} `)));
@@ -66,7 +66,7 @@ test('what the tables hold is printed as published', async (t) => {
   });
 
   await t.test('nat retries counts the attempts', async () => {
-    const { stdout } = await sekisho(topo, 'nat', 'retries');
+    const stdout = await sekishoText(topo, 'nat', 'retries');
     assert.match(stdout, /^0: [1-9]/m);
   });
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readDrops } from '../lib/counts.ts';
-import { sekisho, sekishoJson, startAgent } from '../lib/daemon.ts';
+import { sekisho, sekishoJson, sekishoText, startAgent } from '../lib/daemon.ts';
 import { bareScene, type ManagedScene, managedScene, nth } from '../lib/scene.ts';
 import { KIND } from '../lib/tables.ts';
 import { FAMILIES, type Family } from '../lib/topology.ts';
@@ -27,7 +27,7 @@ test('a port belongs to one flow at a time', async (t) => {
       assert.notEqual(await seenPort(scene, `node-${family}`), 45_000);
       await nth(scene.pods).exchange({ tag: `pod-${family}` });
       await scene.node.exchange({ tag: `node-${family}` });
-      const { stdout } = await sekisho(scene.topo, 'nat', 'list', '--sport', '45000');
+      const stdout = await sekishoText(scene.topo, 'nat', 'list', '--sport', '45000');
       const own = nth(scene.topo.nodes).addresses[family];
       const line = stdout.split('\n').find((text) => text.includes(own) && /XLATE_SRC/.test(text));
       assert.match(stdout, /NeedsCT=1$/m, line);
@@ -114,7 +114,7 @@ test('a range that is used up', async (t) => {
     });
 
     await t.test(`is shown as full (${family})`, async () => {
-      const { stdout } = await sekisho(scene.topo, 'nat', 'ports', '--top', '2');
+      const stdout = await sekishoText(scene.topo, 'nat', 'ports', '--top', '2');
       const remote = host.includes(':') ? `[${host}]:${PORT}` : `${host}:${PORT}`;
       const line = stdout.split('\n').find((text) => text.includes(` ${remote} `));
       assert.match(line ?? stdout, / 8 +8 +100\.0%$/);

@@ -144,16 +144,21 @@ export function sekisho(topo: Topology, ...args: string[]): Promise<Output> {
   return node.ns.tryExec(BINARY, ...args, '--config', configFile(node));
 }
 
-/** The same for another node, or another configuration file. */
+/** What it prints; rejects unless it exits with 0. */
+export async function sekishoText(topo: Topology, ...args: string[]): Promise<string> {
+  const { stdout, stderr, code } = await sekisho(topo, ...args);
+  if (code !== 0) throw new Error(`sekisho ${args.join(' ')}: exit ${code}: ${stderr}`);
+  return stdout;
+}
+
+/** Like `sekisho`, for another node, or another configuration file. */
 export function sekishoOn(node: Node, file: string, ...args: string[]): Promise<Output> {
   return node.ns.tryExec(BINARY, ...args, '--config', file);
 }
 
 /** What `-o json` prints. */
 export async function sekishoJson<T>(topo: Topology, ...args: string[]): Promise<T> {
-  const { stdout, stderr, code } = await sekisho(topo, ...args, '-o', 'json');
-  if (code !== 0) throw new Error(`sekisho ${args.join(' ')}: exit ${code}: ${stderr}`);
-  return JSON.parse(stdout) as T;
+  return JSON.parse(await sekishoText(topo, ...args, '-o', 'json')) as T;
 }
 
 function firstNode(topo: Topology): Node {
