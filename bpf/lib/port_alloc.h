@@ -13,10 +13,14 @@
 #include "clock.h"
 #include "packet.h"
 
-/* Stride of the walk: a prime beyond every range, so that it meets each port
- * once, and near the golden ratio of the usual ranges, so that it spreads. Pods
- * bring their ports in long runs, which a walk to the neighbours would not leave. */
-#define PORT_STRIDE 106033
+/* Strides of the walk: primes beyond every range, so that it meets each port once.
+ * Flows differ in theirs: with one for all, used ports cluster along it, and whole
+ * walks find nothing while one port in a hundred is free. */
+#define PORT_STRIDES 16
+static const __u32 port_strides[PORT_STRIDES] = {
+	68483,  75787,  87613,  94933,  106739, 114041, 118549, 125863,
+	137699, 144983, 149489, 156797, 168617, 175919, 187751, 195043,
+};
 
 /* A flow that is looking for its port. */
 struct port_search {
@@ -75,11 +79,12 @@ static __always_inline __u32 port_candidate(const struct port_search *search, __
 	__u32 draw = attempt < NAT_PROBES ? attempt : NAT_PROBES;
 	__u64 hash = port_mix(search->hash + draw * 0x9e3779b97f4a7c15ULL) >> 32;
 	__u32 offset = hash * search->range >> 32;
+	__u32 stride = port_strides[search->hash % PORT_STRIDES];
 
 	if (attempt == 0 && own - search->min < search->range)
 		return own;
 	if (attempt > NAT_PROBES)
-		offset = (offset + (attempt - NAT_PROBES) * PORT_STRIDE) % search->range;
+		offset = (offset + (attempt - NAT_PROBES) * stride) % search->range;
 	return search->min + offset;
 }
 
