@@ -79,12 +79,14 @@ static __always_inline __u32 port_candidate(const struct port_search *search, __
 	__u32 draw = attempt < NAT_PROBES ? attempt : NAT_PROBES;
 	__u64 hash = port_mix(search->hash + draw * 0x9e3779b97f4a7c15ULL) >> 32;
 	__u32 offset = hash * search->range >> 32;
-	__u32 stride = port_strides[search->hash % PORT_STRIDES];
+	__u32 stride;
 
 	if (attempt == 0 && own - search->min < search->range)
 		return own;
-	if (attempt > NAT_PROBES)
+	if (attempt > NAT_PROBES) {
+		stride = port_strides[search->hash % PORT_STRIDES];
 		offset = (offset + (attempt - NAT_PROBES) * stride) % search->range;
+	}
 	return search->min + offset;
 }
 

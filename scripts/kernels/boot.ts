@@ -29,7 +29,7 @@ export interface Outcome {
 const TRAILER = /^\[guest\] exit=(\d+)$/;
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const MEMORY = '4096M';
-/** V8 guards its code with protection keys where there are any, and its books of that go wrong here. */
+/** Without protection keys: V8 guards its code with them, and lost count of it here. */
 const CPU = 'max,pku=off';
 
 /**
