@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { Status } from '../daemon/status.ts';
-import type { CollectorStatus, PassResult } from '../engine/collector.ts';
+import type { CollectorStatus } from '../engine/collector.ts';
+import type { PassResult } from '../engine/pass.ts';
 import { formatDuration } from '../lib/units.ts';
 import { agentClient } from './client.ts';
 import type { OutputOptions } from './context.ts';

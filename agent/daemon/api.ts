@@ -3,7 +3,7 @@ import fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { formatPath, problemsOf } from '../config/problem.ts';
 import { interfaceName, objectName, unicast } from '../config/values.ts';
-import type { PassResult } from '../engine/collector.ts';
+import type { PassResult } from '../engine/pass.ts';
 import { type ErrorCode, SekishoError } from '../lib/errors.ts';
 import type { EndpointRequest, StoredEndpoint } from './endpoint-store.ts';
 import type { Status } from './status.ts';

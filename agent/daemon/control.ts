@@ -63,7 +63,7 @@ export function createControl(parts: ControlParts): AgentControl {
     listEndpoints: () => node.endpoints(),
     addEndpoint: (request) => node.addEndpoint(request),
     deleteEndpoint: (name) => node.deleteEndpoint(name),
-    collect: () => collector.run(),
+    collect: () => collector.run('request'),
   };
 }
 

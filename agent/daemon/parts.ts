@@ -50,9 +50,8 @@ export function keepNode(parts: NodeParts): NodeKeeper {
   const store = openEndpointStore(runDir, config.endpoints, (endpoint) => {
     logger.warn({ endpoint }, 'endpoint gave way to one of the configuration');
   });
-  const scrubbed = connectionTables(datapath);
   const scrub = (addresses: Uint8Array[]) =>
-    scrubAddresses(scrubbed, addresses, async (family, table, keys, count) => {
+    scrubAddresses(connectionTables(datapath), addresses, async (family, table, keys, count) => {
       const { deleted } = await reapers[family].reap(table, keys, count, { force: true });
       return deleted;
     });
@@ -135,7 +134,7 @@ export function collect(
 ): Collector {
   const now = datapathClock(state.bpffs);
   return startCollector({
-    tables: connectionTables(datapath),
+    tables: () => connectionTables(datapath),
     reap: (family, table, keys, count) => reapers[family].reap(table, keys, count),
     now,
     turnover(family, table) {

@@ -1,6 +1,6 @@
 import { layouts } from '../abi/generated.ts';
-import type { CollectedTable } from '../engine/collector.ts';
 import type { Datapath } from '../engine/datapath.ts';
+import type { CollectedTable } from '../engine/pass.ts';
 import type { FamilyTables } from '../engine/reconcile.ts';
 import { rowTables as familyRowTables } from '../engine/row-tables.ts';
 import type { ScrubbedTable } from '../engine/scrub.ts';
@@ -36,7 +36,7 @@ export function connectionTable(
           natAddressOffset: nat_entry.fields.addr.offset,
         }
       : { expiresOffset: ct_entry.fields.expires.offset };
-  const { keySize, valueSize } = map;
+  const { keySize, valueSize, maxEntries: capacity } = map;
   const lookupBatch = (size?: number) => map.lookupBatch(size);
-  return { family, table, keySize, valueSize, lookupBatch, ...offsets };
+  return { family, table, capacity, keySize, valueSize, lookupBatch, ...offsets };
 }

@@ -1,66 +1,19 @@
-import { kind, reap_limit } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
-import type { ConnectionTable } from '../tables/names.ts';
 import type { Logger } from './logger.ts';
-import { PortUsage } from './nat-ports.ts';
+import { type CollectedTable, collectTable, type PassResult, type PassTools } from './pass.ts';
 import { createPasses } from './passes.ts';
-import type { ReapResult } from './reap.ts';
-import { type WalkedTable, walk } from './walk.ts';
+import { createSerial } from './serial.ts';
 
 const SPACING_MS = 1000;
-const KEYS_PER_REAP = reap_limit.REAP_BATCH;
+/** Passes that are remembered. */
+const HISTORY = 10;
 
-/** A table that is collected; `expires` stands at `expiresOffset` of its values. */
-export interface CollectedTable extends WalkedTable {
-  family: Family;
-  table: ConnectionTable;
-  expiresOffset: number;
-}
+/** Why a pass was made. */
+export type PassReason = 'start' | 'interval' | 'request' | 'nat_pressure' | 'table_fill';
 
-/** Entries by the half of the pair they are: forward is egress, reverse is ingress. */
-export interface Directions {
-  egress: number;
-  ingress: number;
-}
-
-/** What a pass over one table did. */
-export interface PassResult {
-  family: Family;
-  table: ConnectionTable;
-  /** Entries left, those that have expired but could not be deleted included. */
-  alive: number;
-  deleted: number;
-  /** Expired when they were read, alive again or gone already when they were to be deleted. */
-  skipped: number;
-  /** Deletions that the kernel refused. */
-  failed: number;
-  /** NAT entries that were deleted along with their connections. */
-  natDeleted: number;
-  /**
-   * Entries that LRU took since the table was made. A lower bound: what is created or deleted
-   * during the pass may hide some of them until the next one.
-   */
-  evicted: number;
-  durationMs: number;
-  /** `snat` only. */
-  nat?: { alive: Directions; deleted: Directions; portsUsedMax: number };
-}
-
-/** Re-checks expired keys and deletes them. */
-export type ReapKeys = (
-  family: Family,
-  table: ConnectionTable,
-  keys: Uint8Array,
-  count: number,
-) => Promise<ReapResult>;
-
-export interface CollectorOptions {
-  tables: readonly CollectedTable[];
-  reap: ReapKeys;
-  /** Seconds of the datapath's clock. */
-  now(): number;
-  /** Entries ever created in a table, and ever deleted. */
-  turnover(family: Family, table: ConnectionTable): { created: number; deleted: number };
+export interface CollectorOptions extends PassTools {
+  /** The tables as they are now; asked at every pass, since a resize replaces them. */
+  tables(): readonly CollectedTable[];
   intervalMs: number;
   logger: Logger;
   /** After every table. */
@@ -70,12 +23,34 @@ export interface CollectorOptions {
 }
 
 export interface Collector {
-  /** Asks for a pass over all tables; resolves with its figures, failed tables left out. */
-  run(): Promise<PassResult[]>;
+  /**
+   * Asks for a pass over all tables; resolves with its figures, failed tables left out. What is
+   * asked within a second shares one pass, which names all its reasons.
+   */
+  run(reason?: PassReason): Promise<PassResult[]>;
+  /** Its tables may be above their bound: looks at once, and makes room where they are. */
+  relieve(family: Family): void;
+  /** Runs `work` while neither a pass nor a relief is under way; `work` must not wait for one. */
+  exclusive<T>(work: () => Promise<T>): Promise<T>;
   status(): CollectorStatus;
   /** Another interval, from now on. */
   reschedule(intervalMs: number): void;
   stop(): Promise<void>;
+}
+
+/** One pass of the last ones. */
+export interface PassRecord {
+  /** When it began, milliseconds since the epoch. */
+  at: number;
+  reasons: PassReason[];
+  /** `failed` when a table could not be gone through; it does not count for the interval. */
+  status: 'completed' | 'failed';
+  durationMs: number;
+  /** As it was after the pass. */
+  intervalSeconds: number;
+  /** Of all tables. */
+  deleted: number;
+  error?: string;
 }
 
 export interface CollectorStatus {
@@ -84,19 +59,23 @@ export interface CollectorStatus {
   /** Milliseconds since the epoch. */
   lastRun?: number;
   nextRun?: number;
+  /** Figures of the last pass. */
   passes: PassResult[];
+  /** The last passes, the latest first. */
+  history: PassRecord[];
 }
 
 /** Collects every `intervalMs` from now on, and on demand. The first pass begins at once. */
 export function startCollector(options: CollectorOptions): Collector {
-  const { tables, logger, onPass, onFailure } = options;
-  const status: CollectorStatus = { intervalSeconds: 0, runs: 0, passes: [] };
+  const { logger, onPass, onFailure } = options;
+  const status: CollectorStatus = { intervalSeconds: 0, runs: 0, passes: [], history: [] };
+  const alone = createSerial();
   let timer: NodeJS.Timeout | undefined;
+  let reasons = new Set<PassReason>();
 
-  async function pass(): Promise<PassResult[]> {
+  async function sweep(record: PassRecord): Promise<PassResult[]> {
     const results: PassResult[] = [];
-    status.lastRun = Date.now();
-    for (const table of tables) {
+    for (const table of options.tables()) {
       try {
         const result = await collectTable(table, options);
         results.push(result);
@@ -104,15 +83,40 @@ export function startCollector(options: CollectorOptions): Collector {
       } catch (error) {
         const { family, table: name } = table;
         logger.error({ err: error, family, table: name }, 'garbage collection failed');
+        record.status = 'failed';
+        record.error ??= `${family}/${name}: ${error instanceof Error ? error.message : error}`;
         onFailure(table, error);
       }
     }
-    status.runs++;
-    status.passes = results;
     return results;
   }
 
+  function pass(): Promise<PassResult[]> {
+    const why = [...reasons];
+    reasons = new Set();
+    return alone(async () => {
+      const begun = performance.now();
+      status.lastRun = Date.now();
+      const record: PassRecord = {
+        ...{ at: status.lastRun, reasons: why, status: 'completed', durationMs: 0 },
+        ...{ intervalSeconds: status.intervalSeconds, deleted: 0 },
+      };
+      const results = await sweep(record);
+      record.durationMs = performance.now() - begun;
+      record.deleted = results.reduce((sum, { deleted }) => sum + deleted, 0);
+      status.runs++;
+      status.passes = results;
+      status.history = [record, ...status.history].slice(0, HISTORY);
+      return results;
+    });
+  }
+
   const passes = createPasses(pass, SPACING_MS);
+  function run(reason: PassReason = 'request'): Promise<PassResult[]> {
+    reasons.add(reason);
+    return passes.trigger();
+  }
+
   function reschedule(intervalMs: number): void {
     status.intervalSeconds = intervalMs / 1000;
     const plan = () => {
@@ -121,15 +125,17 @@ export function startCollector(options: CollectorOptions): Collector {
     clearInterval(timer);
     timer = setInterval(() => {
       plan();
-      passes.trigger().catch(() => {});
+      run('interval').catch(() => {});
     }, intervalMs);
     plan();
   }
   reschedule(options.intervalMs);
-  passes.trigger().catch(() => {});
+  run('start').catch(() => {});
 
   return {
-    run: () => passes.trigger(),
+    run,
+    relieve: () => void run('table_fill').catch(() => {}),
+    exclusive: alone,
     status: () => ({ ...status }),
     reschedule,
     async stop() {
@@ -137,125 +143,4 @@ export function startCollector(options: CollectorOptions): Collector {
       await passes.stop();
     },
   };
-}
-
-/** One pass over one table. An `snat` entry with `expires` 0 is being taken over: left alone. */
-export async function collectTable(
-  table: CollectedTable,
-  { reap, now, turnover }: Pick<CollectorOptions, 'reap' | 'now' | 'turnover'>,
-): Promise<PassResult> {
-  const begun = performance.now();
-  const { created } = turnover(table.family, table.table);
-  const isNat = table.table === 'snat';
-  const ports = isNat ? new PortUsage() : undefined;
-  const reapKeys = (keys: Uint8Array, count: number) =>
-    reap(table.family, table.table, keys, count);
-  const groups = {
-    egress: new KeyGroup(table.keySize, reapKeys),
-    ingress: new KeyGroup(table.keySize, reapKeys),
-  };
-  const { keySize, valueSize, expiresOffset } = table;
-
-  for await (const { keys, values, count } of walk(table)) {
-    const keyView = viewOf(keys);
-    const valueView = viewOf(values);
-    const at = now();
-    for (let i = 0; i < count; i++) {
-      const expires = valueView.getUint32(i * valueSize + expiresOffset, true);
-      const reverse = isNat && keyView.getUint8(i * keySize + keySize - 3) === kind.KIND_IN;
-      const group = reverse ? groups.ingress : groups.egress;
-      group.seen++;
-      if (expires > at || (isNat && expires === 0)) {
-        if (reverse) ports?.add(keyView, i * keySize, keySize);
-        continue;
-      }
-      group.push(keys, i);
-      if (group.full) await group.flush();
-    }
-  }
-  await groups.egress.flush();
-  await groups.ingress.flush();
-  const expected = created - turnover(table.family, table.table).deleted;
-  return passResult(table, groups, expected, performance.now() - begun, ports?.max);
-}
-
-type Groups = Record<keyof Directions, KeyGroup>;
-
-function passResult(
-  { family, table }: CollectedTable,
-  { egress, ingress }: Groups,
-  expected: number,
-  durationMs: number,
-  portsUsedMax: number | undefined,
-): PassResult {
-  const sum = (field: 'alive' | 'deleted' | 'skipped' | 'failed' | 'natDeleted') =>
-    egress[field] + ingress[field];
-  const alive = sum('alive');
-  return {
-    family,
-    table,
-    alive,
-    deleted: sum('deleted'),
-    skipped: sum('skipped'),
-    failed: sum('failed'),
-    natDeleted: sum('natDeleted'),
-    evicted: Math.max(0, expected - alive),
-    durationMs,
-    ...(portsUsedMax !== undefined && {
-      nat: {
-        alive: { egress: egress.alive, ingress: ingress.alive },
-        deleted: { egress: egress.deleted, ingress: ingress.deleted },
-        portsUsedMax,
-      },
-    }),
-  };
-}
-
-/** Expired keys of one direction, handed over a reap's worth at a time. */
-class KeyGroup {
-  readonly #reap: (keys: Uint8Array, count: number) => Promise<ReapResult>;
-  readonly #keys: Uint8Array;
-  readonly #keySize: number;
-  #count = 0;
-  seen = 0;
-  deleted = 0;
-  skipped = 0;
-  failed = 0;
-  natDeleted = 0;
-
-  constructor(keySize: number, reap: (keys: Uint8Array, count: number) => Promise<ReapResult>) {
-    this.#keySize = keySize;
-    this.#keys = new Uint8Array(keySize * KEYS_PER_REAP);
-    this.#reap = reap;
-  }
-
-  get alive(): number {
-    return this.seen - this.deleted;
-  }
-
-  get full(): boolean {
-    return this.#count === KEYS_PER_REAP;
-  }
-
-  push(keys: Uint8Array, index: number): void {
-    const size = this.#keySize;
-    const [from, to] = [index * size, this.#count * size];
-    for (let i = 0; i < size; i++) this.#keys[to + i] = keys[from + i] ?? 0;
-    this.#count++;
-  }
-
-  async flush(): Promise<void> {
-    if (this.#count === 0) return;
-    const count = this.#count;
-    this.#count = 0;
-    const result = await this.#reap(this.#keys, count);
-    this.deleted += result.deleted;
-    this.skipped += result.skipped;
-    this.failed += result.failed;
-    this.natDeleted += result.natDeleted;
-  }
-}
-
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

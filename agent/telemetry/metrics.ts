@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type Registry } from 'prom-client';
-import type { PassResult } from '../engine/collector.ts';
+import type { PassResult } from '../engine/pass.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import type { Counters } from '../tables/counters.ts';
 import type { Hook } from '../tables/names.ts';

@@ -9,7 +9,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { formatTable } from '../../agent/cli/text-table.ts';
 import { connectionTable } from '../../agent/daemon/tables.ts';
-import { type CollectedTable, collectTable } from '../../agent/engine/collector.ts';
+import { type CollectedTable, collectTable } from '../../agent/engine/pass.ts';
 import { loadReaper } from '../../agent/engine/reap.ts';
 import { type BpfMap, openPinnedMap } from '../../agent/kernel/map.ts';
 import { eachElement } from '../../agent/kernel/map-batch.ts';

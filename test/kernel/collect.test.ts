@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { connectionTable } from '../../agent/daemon/tables.ts';
-import { type CollectedTable, collectTable } from '../../agent/engine/collector.ts';
+import { type CollectedTable, collectTable } from '../../agent/engine/pass.ts';
 import { loadReaper } from '../../agent/engine/reap.ts';
 import { type BpfMap, openPinnedMap } from '../../agent/kernel/map.ts';
 import { type Pinned, pinDatapath } from '../cli/pinned.ts';

@@ -26,6 +26,9 @@ const PASS = {
   skipped: 0,
   failed: 0,
   natDeleted: 4,
+  completed: 0,
+  capacity: 1000,
+  classes: {},
   evicted: 0,
   durationMs: 1.5,
 };

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type CollectedTable, collectTable } from '../../agent/engine/collector.ts';
 import { PortUsage } from '../../agent/engine/nat-ports.ts';
+import { type CollectedTable, collectTable } from '../../agent/engine/pass.ts';
 import { createPasses } from '../../agent/engine/passes.ts';
 import type { ReapResult } from '../../agent/engine/reap.ts';
 import { type ScrubbedTable, scrubAddresses } from '../../agent/engine/scrub.ts';
@@ -64,6 +64,7 @@ function table(
   return {
     family: 'ipv4',
     table: name,
+    capacity: 1000,
     keySize: 16,
     valueSize: 8,
     expiresOffset: EXPIRES_OFFSET,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Registry } from 'prom-client';
-import type { PassResult } from '../../agent/engine/collector.ts';
+import type { PassResult } from '../../agent/engine/pass.ts';
 import { nameCounters } from '../../agent/tables/counters.ts';
 import { reconcileTimer, registerMetrics } from '../../agent/telemetry/metrics.ts';
 
@@ -14,7 +14,7 @@ const PUBLISHED = `conntrack_gc_runs_total conntrack_gc_duration_seconds conntra
 
 const PASS: PassResult = {
   ...{ family: 'ipv4', table: 'ct_tcp', alive: 250, deleted: 5, skipped: 1, failed: 0 },
-  ...{ natDeleted: 8, evicted: 0, durationMs: 1500 },
+  ...{ natDeleted: 8, evicted: 0, durationMs: 1500, capacity: 1000, classes: {}, completed: 0 },
 };
 
 function openMetrics() {
