@@ -15,6 +15,7 @@ struct {
 	struct nat_full nat_full;
 	struct node_state node_state;
 	struct family_state family_state;
+	struct event event;
 	struct config config;
 	struct reap_args reap_args;
 	struct clock_sample clock_sample;
@@ -35,6 +36,7 @@ struct {
 	enum restored restored;
 	enum update_error update_error;
 	enum nat_probe nat_probe;
+	enum event_type event_type;
 	enum counter counter;
 	enum reap_limit reap_limit;
 } abi;

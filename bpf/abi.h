@@ -236,6 +236,19 @@ enum nat_probe {
 	NAT_ATTEMPT_SLOTS = 34,
 };
 
+/* What the agent hears of without waiting for its next pass. */
+enum event_type {
+	EVENT_NAT_PRESSURE = 0, /* a port was found late, or not at all */
+	EVENT_TABLE_FILL = 1,   /* a CPU has added config.fill_step entries to a table */
+	EVENT_COUNT = 2,
+};
+
+/* A record of `events`. */
+struct event {
+	__u32 type;  /* enum event_type */
+	__u32 table; /* enum table, of EVENT_TABLE_FILL; else 0 */
+};
+
 /* Index into `counters` (per CPU, __u64): a base plus an offset inside it. */
 enum counter {
 	COUNTER_PACKETS = 0,        /* + hook * VERDICT_COUNT + verdict */
@@ -245,7 +258,8 @@ enum counter {
 	COUNTER_RESTORED = 86,      /* + restored */
 	COUNTER_UPDATE_ERRORS = 89, /* + table * UPDATE_ERROR_COUNT + update_error */
 	COUNTER_NAT_ATTEMPTS = 107, /* + attempts used, 0 .. NAT_ATTEMPT_FAILED */
-	COUNTER_COUNT = 141,
+	COUNTER_EVENTS_LOST = 141,
+	COUNTER_COUNT = 142,
 };
 _Static_assert(COUNTER_DROPS == HOOK_COUNT * VERDICT_COUNT, "counters overlap");
 _Static_assert(COUNTER_CREATED == COUNTER_DROPS + HOOK_COUNT * DROP_REASON_COUNT,
@@ -255,7 +269,8 @@ _Static_assert(COUNTER_RESTORED == COUNTER_DELETED + TABLE_COUNT, "counters over
 _Static_assert(COUNTER_UPDATE_ERRORS == COUNTER_RESTORED + RESTORED_COUNT, "counters overlap");
 _Static_assert(COUNTER_NAT_ATTEMPTS == COUNTER_UPDATE_ERRORS + TABLE_COUNT * UPDATE_ERROR_COUNT,
 	       "counters overlap");
-_Static_assert(COUNTER_COUNT == COUNTER_NAT_ATTEMPTS + NAT_ATTEMPT_SLOTS, "counters overlap");
+_Static_assert(COUNTER_EVENTS_LOST == COUNTER_NAT_ATTEMPTS + NAT_ATTEMPT_SLOTS, "counters overlap");
+_Static_assert(COUNTER_COUNT == COUNTER_EVENTS_LOST + 1, "counters overlap");
 
 /* `node` (one element, shared by both families, kept for the life of the pins). */
 struct node_state {
@@ -268,7 +283,7 @@ struct node_state {
 /* `family_state` (one element each). */
 struct family_state {
 	__u32 node_translated; /* not 0: some flow of the node itself has NAT entries */
-	__u32 pad;
+	__u32 pressure_told;   /* s; when EVENT_NAT_PRESSURE was last sent */
 };
 
 /* Load-time settings: .rodata of every program, folded by the verifier. */
@@ -282,6 +297,7 @@ struct config {
 	__u32 timeout_service_tcp;
 	__u32 timeout_service_any;
 	__u32 timeout_service_close;
+	__u32 fill_step; /* a power of two; 0: EVENT_TABLE_FILL is never sent */
 	__u8 masquerade;
 	__u8 restore;
 	__u8 fast_routing;

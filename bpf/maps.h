@@ -85,6 +85,13 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
+/* What the agent hears of at once, struct event. Nobody waits for a reader: what
+ * finds it full is lost, and counted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 65536); /* bytes */
+} events SEC(".maps");
+
 /* What programs remember about themselves, past their own replacement. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -9,7 +9,8 @@ export const counter = {
   COUNTER_RESTORED: 86,
   COUNTER_UPDATE_ERRORS: 89,
   COUNTER_NAT_ATTEMPTS: 107,
-  COUNTER_COUNT: 141,
+  COUNTER_EVENTS_LOST: 141,
+  COUNTER_COUNT: 142,
 } as const;
 
 export const ct_flag = {
@@ -58,6 +59,12 @@ export const drop_reason = {
 export const endpoint_flag = {
   ENDPOINT_HOST: 1,
   ENDPOINT_PEER: 2,
+} as const;
+
+export const event_type = {
+  EVENT_NAT_PRESSURE: 0,
+  EVENT_TABLE_FILL: 1,
+  EVENT_COUNT: 2,
 } as const;
 
 export const hook = {
@@ -156,6 +163,7 @@ export interface Config {
   timeout_service_tcp: number;
   timeout_service_any: number;
   timeout_service_close: number;
+  fill_step: number;
   masquerade: number;
   restore: number;
   fast_routing: number;
@@ -200,8 +208,14 @@ export interface Endpoint {
   mtu: number;
 }
 
+export interface Event {
+  type: number;
+  table: number;
+}
+
 export interface FamilyState {
   node_translated: number;
+  pressure_told: number;
 }
 
 export interface NatEntry {
@@ -262,6 +276,7 @@ export interface Layouts {
   readonly ct_entry: Layout<CtEntry>;
   readonly device: Layout<Device>;
   readonly endpoint: Layout<Endpoint>;
+  readonly event: Layout<Event>;
   readonly family_state: Layout<FamilyState>;
   readonly nat_entry: Layout<NatEntry>;
   readonly nat_full: Layout<NatFull>;
@@ -293,12 +308,13 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         timeout_service_tcp: { offset: 36, size: 4, kind: 'u32' },
         timeout_service_any: { offset: 40, size: 4, kind: 'u32' },
         timeout_service_close: { offset: 44, size: 4, kind: 'u32' },
-        masquerade: { offset: 48, size: 1, kind: 'u8' },
-        restore: { offset: 49, size: 1, kind: 'u8' },
-        fast_routing: { offset: 50, size: 1, kind: 'u8' },
-        accounting: { offset: 51, size: 1, kind: 'u8' },
-        fib_skip_neigh: { offset: 52, size: 1, kind: 'u8' },
-        csum_ipv6: { offset: 53, size: 1, kind: 'u8' },
+        fill_step: { offset: 48, size: 4, kind: 'u32' },
+        masquerade: { offset: 52, size: 1, kind: 'u8' },
+        restore: { offset: 53, size: 1, kind: 'u8' },
+        fast_routing: { offset: 54, size: 1, kind: 'u8' },
+        accounting: { offset: 55, size: 1, kind: 'u8' },
+        fib_skip_neigh: { offset: 56, size: 1, kind: 'u8' },
+        csum_ipv6: { offset: 57, size: 1, kind: 'u8' },
       },
     },
     ct_entry: {
@@ -343,10 +359,18 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         mtu: { offset: 16, size: 4, kind: 'u32' },
       },
     },
+    event: {
+      size: 8,
+      fields: {
+        type: { offset: 0, size: 4, kind: 'u32' },
+        table: { offset: 4, size: 4, kind: 'u32' },
+      },
+    },
     family_state: {
       size: 8,
       fields: {
         node_translated: { offset: 0, size: 4, kind: 'u32' },
+        pressure_told: { offset: 4, size: 4, kind: 'u32' },
       },
     },
     nat_entry: {
@@ -436,12 +460,13 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         timeout_service_tcp: { offset: 36, size: 4, kind: 'u32' },
         timeout_service_any: { offset: 40, size: 4, kind: 'u32' },
         timeout_service_close: { offset: 44, size: 4, kind: 'u32' },
-        masquerade: { offset: 48, size: 1, kind: 'u8' },
-        restore: { offset: 49, size: 1, kind: 'u8' },
-        fast_routing: { offset: 50, size: 1, kind: 'u8' },
-        accounting: { offset: 51, size: 1, kind: 'u8' },
-        fib_skip_neigh: { offset: 52, size: 1, kind: 'u8' },
-        csum_ipv6: { offset: 53, size: 1, kind: 'u8' },
+        fill_step: { offset: 48, size: 4, kind: 'u32' },
+        masquerade: { offset: 52, size: 1, kind: 'u8' },
+        restore: { offset: 53, size: 1, kind: 'u8' },
+        fast_routing: { offset: 54, size: 1, kind: 'u8' },
+        accounting: { offset: 55, size: 1, kind: 'u8' },
+        fib_skip_neigh: { offset: 56, size: 1, kind: 'u8' },
+        csum_ipv6: { offset: 57, size: 1, kind: 'u8' },
       },
     },
     ct_entry: {
@@ -486,10 +511,18 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         mtu: { offset: 16, size: 4, kind: 'u32' },
       },
     },
+    event: {
+      size: 8,
+      fields: {
+        type: { offset: 0, size: 4, kind: 'u32' },
+        table: { offset: 4, size: 4, kind: 'u32' },
+      },
+    },
     family_state: {
       size: 8,
       fields: {
         node_translated: { offset: 0, size: 4, kind: 'u32' },
+        pressure_told: { offset: 4, size: 4, kind: 'u32' },
       },
     },
     nat_entry: {

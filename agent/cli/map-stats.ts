@@ -12,9 +12,11 @@ export interface MapStats {
   /** Path of the pin below `state.bpffs`, e.g. `ipv4/ct_tcp`. */
   name: string;
   type: string;
-  entries: number;
+  /** Null where they cannot be counted: a ring buffer's records. */
+  entries: number | null;
+  /** Entries it can hold; bytes in a ring buffer. */
   capacity: number;
-  /** Entries in percent of the capacity; null where every element always exists. */
+  /** Entries in percent of the capacity; null where every element always exists, or none. */
   pressure: number | null;
   /** Bytes of kernel memory. */
   memory: number;
@@ -56,21 +58,22 @@ function familyCounters(directory: string): Counters | undefined {
 }
 
 async function statsOf(name: string, map: BpfMap, counters?: Counters): Promise<MapStats> {
-  const isArray = map.type.includes('array');
   const entries = await countEntries(map);
+  const counted = entries !== null && !map.type.includes('array');
   const table = CONNECTION_TABLES.find((known) => name.endsWith(`/${known}`));
   return {
     name,
     type: map.type,
     entries,
     capacity: map.maxEntries,
-    pressure: isArray ? null : Math.round((10_000 * entries) / map.maxEntries) / 100,
+    pressure: counted ? Math.round((10_000 * entries) / map.maxEntries) / 100 : null,
     memory: map.memory(),
     ...turnover(counters, table, entries),
   };
 }
 
-async function countEntries(map: BpfMap): Promise<number> {
+async function countEntries(map: BpfMap): Promise<number | null> {
+  if (map.type === 'ringbuf') return null;
   if (map.type === 'array_of_maps') {
     const slots = Array.from({ length: map.maxEntries }, (_, slot) => Uint32Array.of(slot));
     return slots.filter(({ buffer }) => map.lookupId(new Uint8Array(buffer)) !== undefined).length;
@@ -81,9 +84,9 @@ async function countEntries(map: BpfMap): Promise<number> {
 function turnover(
   counters: Counters | undefined,
   table: ConnectionTable | undefined,
-  alive: number,
+  alive: number | null,
 ) {
-  if (!counters || !table) return { created: null, evicted: null };
+  if (!counters || !table || alive === null) return { created: null, evicted: null };
   const created = counters.created[table];
   return { created, evicted: evictions(created, counters.deleted[table], alive) };
 }

@@ -35,7 +35,7 @@ export function mapLines(stats: readonly MapStats[]): string[] {
   const rows = stats.map((map) => [
     map.name,
     map.type,
-    map.entries,
+    map.entries ?? '-',
     map.capacity,
     map.pressure === null ? '-' : `${map.pressure.toFixed(2)}%`,
     formatBytes(map.memory),

@@ -7,8 +7,9 @@ import { type Datapath, type PreparedDatapath, prepareDatapath } from '../engine
 import type { LoadSettings } from '../engine/load-settings.ts';
 import type { Logger } from '../engine/logger.ts';
 import { objectPath } from '../engine/objects.ts';
-import { sizeMaps } from '../engine/sizing.ts';
+import { fillStep, sizeMaps } from '../engine/sizing.ts';
 import type { Capabilities } from '../kernel/capabilities.ts';
+import { possibleCpus } from '../kernel/system.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
 import { readNodeState } from '../tables/clock.ts';
@@ -34,7 +35,10 @@ export function createLoader(capabilities: Capabilities, logger: Logger): Datapa
       using prepared = prepare(config, logger);
       const state = calibrateNode(bpffs);
       const { secret, hz } = state;
-      const datapath = await prepared.load({ secret, hz, ...loadSettings(config, capabilities) });
+      const datapath = await prepared.load({
+        ...{ secret, hz, fillStep: stepOf(prepared) },
+        ...loadSettings(config, capabilities),
+      });
       writeNodeState(bpffs, state);
       running = datapath;
       return datapath;
@@ -48,7 +52,10 @@ export function createLoader(capabilities: Capabilities, logger: Logger): Datapa
       using prepared = prepare(config, logger);
       if (running) refuseStrangers(prepared.strangers(running));
       const { secret, hz } = readNodeState(config.state.bpffs);
-      return await prepared.load({ secret, hz, ...loadSettings(config, capabilities) });
+      return await prepared.load({
+        ...{ secret, hz, fillStep: stepOf(prepared) },
+        ...loadSettings(config, capabilities),
+      });
     },
   };
 }
@@ -73,10 +80,14 @@ function prepare({ maps, state }: Config, logger: Logger): PreparedDatapath {
   return prepareDatapath({ bpffs: state.bpffs, sizes, logger });
 }
 
+function stepOf({ smallestTable }: PreparedDatapath): number {
+  return fillStep(smallestTable, possibleCpus());
+}
+
 function loadSettings(
   { conntrack, masquerade, datapath }: Config,
   { fibSkipNeigh, csumIpv6 }: Capabilities,
-): Omit<LoadSettings, 'secret' | 'hz'> {
+): Omit<LoadSettings, 'secret' | 'hz' | 'fillStep'> {
   return {
     timeouts: conntrack.timeouts,
     accounting: conntrack.accounting,

@@ -4,7 +4,7 @@ import { unpin } from '../kernel/fs.ts';
 import { type BpfMap, openPinnedMap } from '../kernel/map.ts';
 import { type BpfObject, openObject } from '../kernel/object.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
-import { HOOKS } from '../tables/names.ts';
+import { CONNECTION_TABLES, HOOKS } from '../tables/names.ts';
 import { type Programs, pinnedProgramIds } from './attach.ts';
 import { carryOver, endCarryOver, type LoadedTable } from './carry-over.ts';
 import { type LayoutRecord, readLayoutRecord, writeLayoutRecord } from './layout-record.ts';
@@ -36,6 +36,8 @@ export interface Datapath extends Disposable {
 
 /** Opened and checked, not loaded: nothing in the kernel has changed yet. */
 export interface PreparedDatapath extends Disposable {
+  /** Entries of the smallest connection table. */
+  smallestTable: number;
   /** Paths whose maps are not those that a loaded datapath goes on with. */
   strangers(loaded: Datapath): string[];
   /** Loads both families, and pins the maps that are new. Throws E_LOAD. */
@@ -72,7 +74,14 @@ export function prepareDatapath(options: DatapathOptions): PreparedDatapath {
     return { family, object, tables: findTables(context) };
   });
   const owned = { objects: objects.move(), maps: maps.move() };
+  const capacities = families.flatMap(({ tables }) =>
+    CONNECTION_TABLES.map((name) => {
+      const found = tables.get(name);
+      return (found?.source ?? found?.target)?.maxEntries ?? options.sizes[name];
+    }),
+  );
   return {
+    smallestTable: Math.min(...capacities),
     strangers: (loaded) =>
       families.flatMap(({ family, tables }) =>
         [...tables.values()]

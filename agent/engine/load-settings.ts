@@ -21,6 +21,8 @@ export interface LoadSettings {
   /** Jiffies per second. */
   hz: number;
   timeouts?: Timeouts;
+  /** Insertions of a CPU into a table after which the agent hears of it: a power of two, or 0. */
+  fillStep?: number;
   masquerade?: boolean;
   restore?: boolean;
   fastRouting?: boolean;
@@ -65,6 +67,7 @@ export function configBytes(
     timeout_service_tcp: timeouts.serviceTcp,
     timeout_service_any: timeouts.serviceAny,
     timeout_service_close: timeouts.serviceClose,
+    fill_step: settings.fillStep ?? 0,
     masquerade: Number(settings.masquerade ?? false),
     restore: Number(settings.restore ?? false),
     fast_routing: Number(settings.fastRouting ?? false),

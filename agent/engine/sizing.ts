@@ -19,6 +19,10 @@ const DEFAULT_ENTRIES: MapSizes = { ctTcp: 524_288, ctAny: 262_144, nat: 524_288
 const LEAST_ENTRIES: MapSizes = { ctTcp: 131_072, ctAny: 65_536, nat: 131_072 };
 const MOST_ENTRIES = 16_777_216;
 
+const FILL_SHARE = 64;
+const LEAST_FILL_STEP = 64;
+const MOST_FILL_STEP = 4096;
+
 /*
  * Measured on LRU hash maps (memlock of fdinfo, Linux 6.18): an element is its header, key and
  * value, each rounded up to 8 bytes; every power of two of elements has its bucket besides.
@@ -44,6 +48,16 @@ export function sizeMaps(settings: MapSettings, totalMemory: number): MapSizes {
   };
   const sizes = { ctTcp: chosen('ctTcp'), ctAny: chosen('ctAny'), nat: chosen('nat') };
   return { ...sizes, nat: boundNat(sizes, settings.nat !== 'auto') };
+}
+
+/**
+ * Insertions of one CPU into a table after which it tells the agent: a power of two of 64 to 4,096,
+ * small enough that all CPUs together have added at most 1/64 of the smallest table in silence,
+ * as far as 64 allows it.
+ */
+export function fillStep(smallestTable: number, cpus: number): number {
+  const share = Math.max(1, smallestTable / FILL_SHARE / cpus);
+  return clamp(2 ** Math.floor(Math.log2(share)), LEAST_FILL_STEP, MOST_FILL_STEP);
 }
 
 /** Bytes of kernel memory that a table of one family takes, all of it allocated at creation. */

@@ -42,7 +42,7 @@ type Worth = 'kept' | 'desired' | 'counted' | 'anew';
 type Struct = keyof (typeof layouts)['ipv4'];
 
 interface TableSpec {
-  key: Struct | 'address' | 'index';
+  key: Struct | 'address' | 'index' | 'none';
   value: Struct | 'counters';
   worth: Worth;
 }
@@ -57,6 +57,7 @@ const TABLES: Readonly<Record<string, TableSpec>> = {
   prefixes: { key: 'prefix_key', value: 'prefix', worth: 'anew' },
   devices: { key: 'index', value: 'device', worth: 'anew' },
   nat_full: { key: 'tuple', value: 'nat_full', worth: 'anew' },
+  events: { key: 'none', value: 'event', worth: 'anew' },
 };
 
 /** Without it the reconciler takes every address for a new one, and deletes its connections. */
@@ -159,7 +160,8 @@ function specOf(name: string): TableSpec {
   return spec;
 }
 
-function shapeOf(family: Family, struct: Struct | 'address' | 'index'): Shape {
+function shapeOf(family: Family, struct: TableSpec['key']): Shape {
+  if (struct === 'none') return { size: 0, fields: {} };
   if (struct === 'address') return { size: addressSize(family), fields: {} };
   if (struct === 'index') return { size: 4, fields: {} };
   const { size, fields } = layouts[family][struct];

@@ -25,6 +25,8 @@ export interface Counters {
   updateErrors: Record<ConnectionTable, Record<UpdateError, number>>;
   /** By attempts that an allocation took; then those found by the scan; failures last. */
   natAttempts: number[];
+  /** Signals that found the ring buffer full. */
+  eventsLost: number;
 }
 
 /** Reads a `counters` map. */
@@ -53,6 +55,7 @@ export function nameCounters(values: readonly number[]): Counters {
       row(UPDATE_ERRORS, errors + i * update_error.UPDATE_ERROR_COUNT),
     ),
     natAttempts: Array.from({ length: nat_probe.NAT_ATTEMPT_SLOTS }, (_, i) => at(attempts + i)),
+    eventsLost: at(counter.COUNTER_EVENTS_LOST),
   };
 }
 

@@ -4,10 +4,10 @@
 
 #include "../maps.h"
 
-static __always_inline void count(__u32 counter)
+/* How often this CPU has counted it by now. */
+static __always_inline __u64 count(__u32 counter)
 {
 	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
 
-	if (value)
-		*value += 1;
+	return value ? ++*value : 0;
 }

@@ -255,6 +255,8 @@ static __always_inline int nat_find_port(struct port_search *search, const struc
 
 	search->outcome = PORT_NONE;
 	bpf_loop(port_attempts(search, true), port_attempt, search, 0);
+	if (search->attempts >= NAT_PROBES / 2)
+		event_nat_pressure(search->now);
 	if (search->outcome == PORT_NONE) {
 		count(COUNTER_NAT_ATTEMPTS + NAT_ATTEMPT_FAILED);
 		nat_remember_full(search, full);

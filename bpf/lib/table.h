@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "counters.h"
+#include "event.h"
 
 #define E2BIG       7
 #define ENOMEM      12
@@ -83,7 +83,7 @@ static __always_inline long table_insert(enum table table, const struct tuple *k
 		/* before 6.4 the kernel answers with an int: the upper half is not its sign */
 		err = (int)bpf_map_update_elem(current, key, value, BPF_NOEXIST);
 		if (!err) {
-			count(COUNTER_CREATED + table);
+			event_created(table, count(COUNTER_CREATED + table));
 			return 0;
 		}
 		if (err == -EEXIST)

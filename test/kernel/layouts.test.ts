@@ -17,6 +17,7 @@ for (const family of FAMILIES) {
     for (const name of names) {
       const { key, value } = tableLayout(family, name);
       using map = object.map(name);
+      if (map.type === 'ringbuf') continue; // the kernel does not know what its records are
       const { keySize, valueSize, maxEntries } = map;
       const size = name === 'counters' ? valueSize * maxEntries : valueSize;
       assert.deepEqual([name, key.size, value.size], [name, keySize, size]);

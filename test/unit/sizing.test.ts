@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import type { MapSettings } from '../../agent/engine/sizing.ts';
 import {
   elementCost,
+  fillStep,
   mapMemory,
   SIZED_TABLES,
   sizeMaps,
@@ -80,5 +81,23 @@ describe('memory of a table', () => {
       totalMapMemory(sizes),
       single.reduce((a, b) => a + b),
     );
+  });
+});
+
+describe('how many insertions a CPU makes before it tells', () => {
+  it('is a power of two, and all CPUs together stay under 1/64 of the smallest table', () => {
+    assert.equal(fillStep(65_536, 1), 1024);
+    assert.equal(fillStep(65_536, 2), 512);
+    assert.equal(fillStep(100_000, 1), 1024);
+    for (const cpus of [1, 3, 8, 24]) {
+      const step = fillStep(262_144, cpus);
+      assert.ok(step * cpus <= 262_144 / 64 && 2 * step * cpus > 262_144 / 64, `${cpus}`);
+      assert.equal(step & (step - 1), 0);
+    }
+  });
+
+  it('is never so small that telling costs, nor so large that nobody hears for long', () => {
+    assert.equal(fillStep(1024, 128), 64);
+    assert.equal(fillStep(16_777_216, 1), 4096);
   });
 });

@@ -17,7 +17,7 @@ test('labels are the names of the enums by their numbers', () => {
 });
 
 test('every counter has its place', () => {
-  const counters = nameCounters(Array.from({ length: 141 }, (_, i) => i));
+  const counters = nameCounters(Array.from({ length: 142 }, (_, i) => i));
   assert.equal(counters.packets.from_endpoint.pass, 0);
   assert.equal(counters.packets.to_netdev.drop, 15);
   assert.equal(counters.drops.to_endpoint.malformed, 16 + 16 + 1);
@@ -27,6 +27,7 @@ test('every counter has its place', () => {
   assert.equal(counters.updateErrors.snat.other, 106);
   assert.equal(counters.natAttempts.length, 34);
   assert.equal(counters.natAttempts.at(-1), 140);
+  assert.equal(counters.eventsLost, 141);
 });
 
 test('a tuple is written in network order, as the datapath keys it', () => {
