@@ -14,7 +14,7 @@ NODE = $(firstword $(wildcard node_modules/node-linux-*/bin/node) node)
 FAMILIES := ipv4 ipv6
 BPF_HEADERS := $(wildcard bpf/*.h bpf/lib/*.h bpf/family/*.h)
 BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Ibpf -isystem /usr/include/$(MULTIARCH)
-BPF_OBJECTS := $(foreach f,$(FAMILIES),build/bpf/$(f).bpf.o build/bpf/$(f)-reap.bpf.o)
+BPF_OBJECTS := $(foreach f,$(FAMILIES),$(addprefix build/bpf/$(f),.bpf.o -reap.bpf.o -copy.bpf.o))
 ABI_OBJECTS := $(foreach f,$(FAMILIES),build/bpf/$(f)-abi.bpf.o)
 SOURCES := agent scripts test
 C_SOURCES := $(wildcard bpf/*.c test/bench/bpf/*.[ch] test/bench/tools/*.[ch] test/datapath/bpf/*.c test/lib/*.c)
@@ -72,7 +72,7 @@ build/test/%: test/lib/%.c
 	$(Q)$(CLANG) -O2 -Wall -Werror $< -o $@
 
 compile_commands.json: Makefile
-	$(Q)printf '[\n%s\n]\n' '$(foreach s,datapath reap,{"directory": "$(CURDIR)", "file": "bpf/$(s).bpf.c", "command": "$(CLANG) $(BPF_FLAGS) -include bpf/family/ipv4.h -c bpf/$(s).bpf.c"}$(if $(filter datapath,$(s)),$(comma)))' > $@
+	$(Q)printf '[\n%s\n]\n' '$(foreach s,datapath reap copy,{"directory": "$(CURDIR)", "file": "bpf/$(s).bpf.c", "command": "$(CLANG) $(BPF_FLAGS) -include bpf/family/ipv4.h -c bpf/$(s).bpf.c"}$(if $(filter-out copy,$(s)),$(comma)))' > $@
 
 
 

@@ -18,6 +18,7 @@ struct {
 	struct event event;
 	struct config config;
 	struct reap_args reap_args;
+	struct copy_args copy_args;
 	struct clock_sample clock_sample;
 
 	enum kind kind;
@@ -39,4 +40,5 @@ struct {
 	enum event_type event_type;
 	enum counter counter;
 	enum reap_limit reap_limit;
+	enum copy_limit copy_limit;
 } abi;

@@ -324,6 +324,19 @@ struct reap_args {
 	__u32 failed;      /* out: deletions the kernel refused */
 };
 
+/* `copy` program, the same way: keys of the previous table in `copy_keys`. */
+enum copy_limit {
+	COPY_BATCH = 4096,
+};
+
+struct copy_args {
+	__u32 table;   /* in: enum table */
+	__u32 count;   /* in: keys in copy_keys */
+	__u32 copied;  /* out: entries that the current table has now */
+	__u32 skipped; /* out: there already, or deleted */
+	__u32 failed;  /* out: insertions the kernel refused */
+};
+
 /* `read_clock`: both clocks at one instant. */
 struct clock_sample {
 	__u64 jiffies;

@@ -1,6 +1,10 @@
 // Generated from bpf/abi.h by scripts/generate-abi.ts (`make generate`). Do not edit.
 import type { Layout } from './layout.ts';
 
+export const copy_limit = {
+  COPY_BATCH: 4096,
+} as const;
+
 export const counter = {
   COUNTER_PACKETS: 0,
   COUNTER_DROPS: 16,
@@ -172,6 +176,14 @@ export interface Config {
   csum_ipv6: number;
 }
 
+export interface CopyArgs {
+  table: number;
+  count: number;
+  copied: number;
+  skipped: number;
+  failed: number;
+}
+
 export interface CtEntry {
   expires: number;
   last_tx_report: number;
@@ -273,6 +285,7 @@ export interface Tuple {
 export interface Layouts {
   readonly clock_sample: Layout<ClockSample>;
   readonly config: Layout<Config>;
+  readonly copy_args: Layout<CopyArgs>;
   readonly ct_entry: Layout<CtEntry>;
   readonly device: Layout<Device>;
   readonly endpoint: Layout<Endpoint>;
@@ -315,6 +328,16 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         accounting: { offset: 55, size: 1, kind: 'u8' },
         fib_skip_neigh: { offset: 56, size: 1, kind: 'u8' },
         csum_ipv6: { offset: 57, size: 1, kind: 'u8' },
+      },
+    },
+    copy_args: {
+      size: 20,
+      fields: {
+        table: { offset: 0, size: 4, kind: 'u32' },
+        count: { offset: 4, size: 4, kind: 'u32' },
+        copied: { offset: 8, size: 4, kind: 'u32' },
+        skipped: { offset: 12, size: 4, kind: 'u32' },
+        failed: { offset: 16, size: 4, kind: 'u32' },
       },
     },
     ct_entry: {
@@ -467,6 +490,16 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         accounting: { offset: 55, size: 1, kind: 'u8' },
         fib_skip_neigh: { offset: 56, size: 1, kind: 'u8' },
         csum_ipv6: { offset: 57, size: 1, kind: 'u8' },
+      },
+    },
+    copy_args: {
+      size: 20,
+      fields: {
+        table: { offset: 0, size: 4, kind: 'u32' },
+        count: { offset: 4, size: 4, kind: 'u32' },
+        copied: { offset: 8, size: 4, kind: 'u32' },
+        skipped: { offset: 12, size: 4, kind: 'u32' },
+        failed: { offset: 16, size: 4, kind: 'u32' },
       },
     },
     ct_entry: {

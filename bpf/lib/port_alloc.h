@@ -129,6 +129,7 @@ static __always_inline bool port_take_over(struct port_search *search, struct na
 	__u32 expires = READ_ONCE(entry->expires);
 
 	if (!expires || !clock_expired(expires, search->now) ||
+	    !table_is_settled(TABLE_SNAT, &search->reverse, entry) ||
 	    __sync_val_compare_and_swap(&entry->expires, expires, 0) != expires)
 		return false;
 	entry->addr = search->owner.addr;

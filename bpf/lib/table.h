@@ -10,6 +10,7 @@
 
 #include "event.h"
 
+#define ENOENT      2
 #define E2BIG       7
 #define ENOMEM      12
 #define EBUSY       16
@@ -70,11 +71,53 @@ static __always_inline void table_count_error(enum table table, long err)
 	count(COUNTER_UPDATE_ERRORS + table * UPDATE_ERROR_COUNT + error);
 }
 
+/* Every load and store before it comes before every one after it: BPF has no
+ * barrier of its own, but an exchange is one on every architecture. */
+static __always_inline void table_barrier(void)
+{
+	volatile __u32 word = 0;
+
+	__sync_lock_test_and_set(&word, 1);
+}
+
+/*
+ * A resize goes through {old, -}, {old, old}, {new, old}, {new, -}. User space
+ * waits after every step until no packet's program that began before it is left,
+ * so a program sees one step at most, and one that finds no previous table has
+ * seen none and will see none: what follows costs it one slot.
+ *
+ * While {old, old} becomes {new, old}, some CPUs claim keys in the old table and
+ * others in the new one. Each makes its entry first and then looks for one in the
+ * other's place: who is in the old table whether the slot has been switched by
+ * now, and if so he claims the key in the new one, too; who is in the new table,
+ * in the old one. That is Dekker's handshake, hence the barrier: one of the two
+ * finds the other and takes his own entry back. If both do, nobody has the key.
+ *
+ * True: the key is somebody else's, and the entry just made in `map` is gone.
+ */
+static __always_inline bool table_yields(enum table table, void *map, void *previous,
+					 const struct tuple *key, const void *value)
+{
+	void *current;
+	bool theirs;
+
+	table_barrier();
+	current = table_slot(table, TABLE_CURRENT);
+	if (current && current != map)
+		theirs = (int)bpf_map_update_elem(current, key, value, BPF_NOEXIST) == -EEXIST;
+	else
+		theirs = map != previous && bpf_map_lookup_elem(previous, key);
+	if (theirs)
+		bpf_map_delete_elem(map, key);
+	return theirs;
+}
+
 /* Inserts with NOEXIST. 0, -EEXIST, or the errno of the last try (counted). */
 static __always_inline long table_insert(enum table table, const struct tuple *key,
 					 const void *value)
 {
 	void *current = table_slot(table, TABLE_CURRENT);
+	void *previous;
 	long err = -ENOMEM;
 
 	if (!current)
@@ -83,6 +126,10 @@ static __always_inline long table_insert(enum table table, const struct tuple *k
 		/* before 6.4 the kernel answers with an int: the upper half is not its sign */
 		err = (int)bpf_map_update_elem(current, key, value, BPF_NOEXIST);
 		if (!err) {
+			previous = table_slot(table, TABLE_PREVIOUS);
+			if (unlikely(previous) &&
+			    table_yields(table, current, previous, key, value))
+				return -EEXIST;
 			event_created(table, count(COUNTER_CREATED + table));
 			return 0;
 		}
@@ -91,6 +138,25 @@ static __always_inline long table_insert(enum table table, const struct tuple *k
 		table_count_error(table, err);
 	}
 	return err;
+}
+
+/*
+ * Copies an entry of the previous table into the current one, where nothing is in
+ * its place. 0, -EEXIST, or another errno. -ENOENT: it was deleted meanwhile, and
+ * so is the copy. Deletions go to the previous table first: one that came too
+ * early to find the copy is seen by the second look. (Left open: a deletion finds
+ * the copy, a new flow claims the key, and only then comes the second look, which
+ * takes that flow's entry. Restore brings it back.)
+ */
+static __always_inline long table_carry(void *previous, void *current, const struct tuple *key,
+					const void *entry)
+{
+	long err = (int)bpf_map_update_elem(current, key, entry, BPF_NOEXIST);
+
+	if (err || bpf_map_lookup_elem(previous, key))
+		return err;
+	bpf_map_delete_elem(current, key);
+	return -ENOENT;
 }
 
 /* The entry, live or expired, or NULL. A BPF lookup also marks it as recently
@@ -111,19 +177,37 @@ static __always_inline void *table_lookup(enum table table, const struct tuple *
 	entry = bpf_map_lookup_elem(previous, key);
 	if (!entry)
 		return NULL;
-	bpf_map_update_elem(current, key, entry, BPF_NOEXIST);
+	table_carry(previous, current, key, entry);
 	return bpf_map_lookup_elem(current, key);
 }
 
-/* Deletes from the previous table first, so that the copy cannot bring it back. */
+/* Is the entry in the place that every CPU looks in? Where the slots are just being
+ * switched it may be a copy, or have one: what is done to it alone decides nothing. */
+static __always_inline bool table_is_settled(enum table table, const struct tuple *key,
+					     const void *entry)
+{
+	void *previous = table_slot(table, TABLE_PREVIOUS);
+	void *current;
+
+	if (likely(!previous))
+		return true;
+	current = table_slot(table, TABLE_CURRENT);
+	return current && current != previous && bpf_map_lookup_elem(current, key) == entry;
+}
+
+/* From the previous table first, so that the copy cannot bring it back; and the
+ * current one is the one that is current then: see table_yields(). */
 static __always_inline bool table_delete(enum table table, const struct tuple *key)
 {
 	void *previous = table_slot(table, TABLE_PREVIOUS);
-	void *current = table_slot(table, TABLE_CURRENT);
 	bool deleted = false;
+	void *current;
 
-	if (unlikely(previous))
+	if (unlikely(previous)) {
 		deleted = !bpf_map_delete_elem(previous, key);
+		table_barrier();
+	}
+	current = table_slot(table, TABLE_CURRENT);
 	if (current)
 		deleted |= !bpf_map_delete_elem(current, key);
 	if (deleted)

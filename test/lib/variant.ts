@@ -30,7 +30,9 @@ export async function buildVariant(directory: string, edits: readonly Edit[]): P
     if (!text.includes(find)) throw new Error(`${file} does not say: ${find}`);
     writeFileSync(path, text.replace(find, put));
   }
-  const objects = FAMILIES.flatMap((family) => [`${family}.bpf.o`, `${family}-reap.bpf.o`]);
+  const objects = FAMILIES.flatMap((family) =>
+    ['', '-reap', '-copy'].map((part) => `${family}${part}.bpf.o`),
+  );
   const targets = [...objects.map((name) => `build/bpf/${name}`), 'generate'];
   await run(['make', '--no-print-directory', '-C', directory, '-j2', ...targets]);
   return join(directory, 'bin/sekisho');

@@ -10,7 +10,7 @@ const STACK = 512;
 const FRAME = 32;
 
 const ROOT = join(import.meta.dirname, '../..');
-const SOURCES = ['datapath', 'reap'];
+const SOURCES = ['datapath', 'reap', 'copy'];
 const clang = ['clang-19', 'clang'].find((name) => !spawnSync(name, ['--version']).error);
 
 interface Functions {
