@@ -41,4 +41,6 @@ struct {
 	enum counter counter;
 	enum reap_limit reap_limit;
 	enum copy_limit copy_limit;
+	enum reap_mode reap_mode;
+	enum flow_class flow_class;
 } abi;

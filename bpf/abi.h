@@ -304,7 +304,8 @@ struct config {
 	__u8 accounting;
 	__u8 fib_skip_neigh; /* BPF_FIB_LOOKUP_SKIP_NEIGH, 6.3+ */
 	__u8 csum_ipv6;      /* BPF_F_IPV6 of bpf_l4_csum_replace, 6.16+ */
-	__u8 pad[6];
+	__u8 interruptible; /* a packet's program may run in between: counts are atomic */
+	__u8 pad[5];
 };
 
 /* `reap` programs: ctx of BPF_PROG_TYPE_SYSCALL, results written back. Keys are
@@ -313,15 +314,36 @@ enum reap_limit {
 	REAP_BATCH = 4096,
 };
 
+enum reap_mode {
+	REAP_EXPIRED = 0,  /* deletes what has expired, and what of its NAT pair has */
+	REAP_FORCED = 1,   /* deletes live entries too, and their pair */
+	REAP_LEAVING = 2,  /* the same for the flows of an endpoint that goes: what closes rests */
+	REAP_RELIEF = 3,   /* deletes live entries of some classes, marks the others as used */
+	REAP_COMPLETE = 4, /* snat: brings back the other half of a live one */
+};
+
+/* What a connection is worth when there is no room for all. */
+enum flow_class {
+	FLOW_CLOSING = 0,
+	FLOW_HALF_OPEN = 1,  /* TCP of which one side was seen */
+	FLOW_UNANSWERED = 2, /* the same of other protocols */
+	FLOW_ANSWERED = 3,
+	FLOW_OPENING = 4, /* TCP that was answered, not established yet */
+	FLOW_ESTABLISHED = 5,
+};
+
 struct reap_args {
 	__u32 table;       /* in: enum table */
 	__u32 count;       /* in: keys in reap_keys */
-	__u32 force;       /* in: not 0 deletes live entries too (flush) */
+	__u32 mode;        /* in: enum reap_mode */
+	__u32 classes;     /* in, relief: bits of enum flow_class, in snat of enum nat_class */
+	__u32 idle_until;  /* in, relief: FLOW_ANSWERED goes when it expires by then, s */
 	__u32 now;         /* out: s */
 	__u32 deleted;     /* out: keys deleted from `table` */
-	__u32 skipped;     /* out: alive again, or gone already */
-	__u32 nat_deleted; /* out: NAT entries deleted along with CT entries */
-	__u32 failed;      /* out: deletions the kernel refused */
+	__u32 skipped;     /* out: alive again, gone already, or not to be touched */
+	__u32 nat_deleted; /* out: NAT entries deleted along with their partner or their CT entry */
+	__u32 failed;      /* out: what the kernel refused */
+	__u32 completed;   /* out: halves brought back */
 };
 
 /* `copy` program, the same way: keys of the previous table in `copy_keys`. */

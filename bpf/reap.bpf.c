@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * What the agent runs in the kernel on its own behalf (BPF_PROG_TYPE_SYSCALL):
- * the collector's deletions, which look at each entry once more before they
- * delete it, and the two clocks at one instant.
+ * the collector's work, which looks at each entry once more before it does
+ * anything to it, and the two clocks at one instant.
  */
 #include "lib/clock.h"
+#include "lib/flow_class.h"
 #include "lib/table.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* How old, in seconds, a half must be to be called left over: a flow that is just
+ * changing its port has both mappings for an instant. */
+#define HALF_SETTLED 2
 
 /* The keys of one batch, mapped by the agent. */
 struct reap_keys {
@@ -24,18 +29,13 @@ struct {
 
 struct reap_run {
 	struct reap_keys *keys;
-	__u32 deleted;
-	__u32 skipped;
-	__u32 nat_deleted;
-	__u32 failed;
-	__u32 now;
-	__u32 table;
-	bool force;
+	struct reap_args args;
 };
 
 enum reaped {
 	REAP_SKIPPED,
 	REAP_DELETED,
+	REAP_COMPLETED,
 	REAP_FAILED, /* the kernel refused: the next pass tries again */
 };
 
@@ -44,16 +44,14 @@ static __always_inline enum reaped reap_delete(enum table table, const struct tu
 	return table_delete(table, key) ? REAP_DELETED : REAP_FAILED;
 }
 
-/* Deletes a NAT half that has expired; with a reverse half, its destination has a
- * free port again. Nothing while `expires` is 0: a
- * flow is just taking the entry over. */
-static __noinline enum reaped reap_nat_half(const struct tuple *key, __u32 now, bool force)
+/* Deletes a NAT half; with a reverse half, its destination has a free port again.
+ * Nothing while `expires` is 0: a flow is just taking the entry over. */
+static __noinline enum reaped reap_half(const struct tuple *key, const struct nat_entry *half)
 {
-	struct nat_entry *half = table_lookup(TABLE_SNAT, key);
 	struct nat_full *full;
 	struct tuple peer;
 
-	if (!half || !half->expires || (!force && !clock_expired(half->expires, now)))
+	if (!half->expires)
 		return REAP_SKIPPED;
 	if (reap_delete(TABLE_SNAT, key) != REAP_DELETED)
 		return REAP_FAILED;
@@ -67,35 +65,180 @@ static __noinline enum reaped reap_nat_half(const struct tuple *key, __u32 now, 
 	return REAP_DELETED;
 }
 
-/* The two halves of the flow whose CT OUT entry is being deleted. A port that has
- * become another flow's is that flow's. */
-static __always_inline void reap_pair(const struct tuple *flow, const struct ct_entry *entry,
-				      struct reap_run *run)
+static __always_inline struct ct_entry *reap_find_ct(const struct tuple *key, bool tcp)
+{
+	return tcp ? table_lookup(TABLE_CT_TCP, key) : table_lookup(TABLE_CT_ANY, key);
+}
+
+/* The two halves of the flow whose CT OUT entry goes; NULL where there is none. */
+struct reap_pair {
+	struct tuple reverse_key;
+	struct nat_entry *forward;
+	struct nat_entry *reverse;
+};
+
+/* A port that has become another flow's is that flow's. Also marks what it finds as
+ * recently used. */
+static __noinline bool reap_find_pair(const struct tuple *flow, const struct ct_entry *entry,
+				      struct reap_pair *pair)
 {
 	struct nat_entry *forward = table_lookup(TABLE_SNAT, flow);
-	struct nat_entry *half;
-	struct tuple reverse;
-	bool owned;
 
-	tuple_reverse(&reverse, flow, KIND_IN);
-	reverse.daddr = forward ? forward->addr : entry->nat_addr;
-	reverse.dport = forward ? forward->port : entry->nat_port;
-	half = table_lookup(TABLE_SNAT, &reverse);
-	owned = half && nat_half_leads_to(half, flow);
-	run->nat_deleted += reap_nat_half(flow, run->now, run->force) == REAP_DELETED;
-	run->nat_deleted += reap_nat_half(&reverse, run->now, run->force && owned) == REAP_DELETED;
+	tuple_reverse(&pair->reverse_key, flow, KIND_IN);
+	pair->reverse_key.daddr = forward ? forward->addr : entry->nat_addr;
+	pair->reverse_key.dport = forward ? forward->port : entry->nat_port;
+	pair->forward = forward;
+	pair->reverse = table_lookup(TABLE_SNAT, &pair->reverse_key);
+	return pair->reverse && nat_half_leads_to(pair->reverse, flow);
+}
+
+/* Halves live on by themselves when only their CT entry has expired. An expired
+ * reverse half is nobody's, whoever had it. */
+static __noinline int reap_pair(const struct tuple *flow, const struct ct_entry *entry,
+				struct reap_run *run)
+{
+	bool only_expired = run->args.mode == REAP_EXPIRED;
+	__u32 now = run->args.now;
+	struct reap_pair pair;
+	bool owned = reap_find_pair(flow, entry, &pair);
+
+	if (pair.forward && (!only_expired || clock_expired(pair.forward->expires, now)))
+		run->args.nat_deleted += reap_half(flow, pair.forward) == REAP_DELETED;
+	if (pair.reverse &&
+	    (only_expired ? clock_expired(pair.reverse->expires, now) : owned))
+		run->args.nat_deleted += reap_half(&pair.reverse_key, pair.reverse) == REAP_DELETED;
+	return 0;
+}
+
+/* Does the mode want this entry, as it is now? */
+static __always_inline bool reap_wants(const struct ct_entry *entry, const struct reap_args *args,
+				       bool tcp)
+{
+	enum flow_class class;
+
+	if (args->mode == REAP_FORCED || clock_expired(entry->expires, args->now))
+		return true;
+	if (args->mode == REAP_EXPIRED)
+		return false;
+	class = flow_class(entry, tcp);
+	if (args->mode == REAP_LEAVING)
+		return class != FLOW_CLOSING;
+	return (args->classes & (1U << class)) &&
+	       (class != FLOW_ANSWERED || entry->expires <= args->idle_until);
+}
+
+/* An entry that says it was never translated has no pair, and so costs no look for
+ * one. Whoever wants all of a flow gone does not take its word. */
+static __always_inline bool reap_has_pair(const struct tuple *key, const struct ct_entry *entry,
+					  __u32 mode)
+{
+	const struct ip_addr none = {};
+
+	if (key->kind != KIND_OUT)
+		return false;
+	return mode == REAP_FORCED || mode == REAP_LEAVING || entry->nat_port ||
+	       !ip_addr_equal(&entry->nat_addr, &none);
 }
 
 static __noinline enum reaped reap_ct(const struct tuple *key, struct reap_run *run, bool tcp)
 {
-	struct ct_entry *entry =
-		tcp ? table_lookup(TABLE_CT_TCP, key) : table_lookup(TABLE_CT_ANY, key);
+	struct ct_entry *entry = reap_find_ct(key, tcp);
+	struct reap_pair pair;
 
-	if (!entry || (!run->force && !clock_expired(entry->expires, run->now)))
+	if (!entry)
 		return REAP_SKIPPED;
-	if (key->kind == KIND_OUT)
+	if (!reap_wants(entry, &run->args, tcp)) {
+		if (run->args.mode == REAP_RELIEF && reap_has_pair(key, entry, REAP_RELIEF))
+			reap_find_pair(key, entry, &pair);
+		return REAP_SKIPPED;
+	}
+	if (reap_has_pair(key, entry, run->args.mode))
 		reap_pair(key, entry, run);
 	return tcp ? reap_delete(TABLE_CT_TCP, key) : reap_delete(TABLE_CT_ANY, key);
+}
+
+/* Key and mapping of a half's partner: `want` is what the partner is to say. */
+static __always_inline void reap_partner(const struct tuple *key, const struct nat_entry *half,
+					 struct tuple *other, struct nat_entry *want)
+{
+	*want = *half;
+	if (key->kind & KIND_IN) {
+		tuple_reverse(other, key, KIND_OUT);
+		other->saddr = half->addr;
+		other->sport = half->port;
+		want->addr = key->daddr;
+		want->port = key->dport;
+	} else {
+		tuple_reverse(other, key, KIND_IN);
+		other->daddr = half->addr;
+		other->dport = half->port;
+		want->addr = key->saddr;
+		want->port = key->sport;
+	}
+}
+
+/* Brings the other half of a live one back, with its class and the rest of its
+ * lifetime. Where another mapping stands in its place this half is left over: its
+ * port is another flow's, or its flow has another port. */
+static __noinline enum reaped reap_complete(const struct tuple *key, struct reap_run *run)
+{
+	struct nat_entry *half = table_lookup(TABLE_SNAT, key);
+	__u32 now = run->args.now;
+	struct nat_entry *partner;
+	struct nat_entry want;
+	struct tuple other;
+	long err;
+
+	if (!half || clock_expired(half->expires, now))
+		return REAP_SKIPPED;
+	reap_partner(key, half, &other, &want);
+	partner = table_lookup(TABLE_SNAT, &other);
+	if (!partner) {
+		err = table_insert(TABLE_SNAT, &other, &want);
+		return !err ? REAP_COMPLETED : err == -EEXIST ? REAP_SKIPPED : REAP_FAILED;
+	}
+	if ((partner->port == want.port && ip_addr_equal(&partner->addr, &want.addr)) ||
+	    clock_expired(partner->expires, now) || half->created + HALF_SETTLED > now ||
+	    partner->created + HALF_SETTLED > now)
+		return REAP_SKIPPED;
+	return reap_half(key, half);
+}
+
+/* A half whose connection has no CT entry any more, and its partner with it. An endpoint's
+ * that goes rest while they close, or while CT still has their connection. */
+static __noinline enum reaped reap_orphan(const struct tuple *key, struct nat_entry *half,
+					  struct reap_run *run)
+{
+	struct nat_entry *partner;
+	struct ct_entry *owner;
+	struct nat_entry want;
+	struct tuple other;
+	const struct tuple *flow = key->kind & KIND_IN ? &other : key;
+
+	reap_partner(key, half, &other, &want);
+	owner = reap_find_ct(flow, key->proto == IPPROTO_TCP);
+	if (owner && !clock_expired(owner->expires, run->args.now))
+		return REAP_SKIPPED;
+	partner = table_lookup(TABLE_SNAT, &other);
+	if (partner && partner->port == want.port && ip_addr_equal(&partner->addr, &want.addr))
+		run->args.nat_deleted += reap_half(&other, partner) == REAP_DELETED;
+	return reap_half(key, half);
+}
+
+static __noinline enum reaped reap_nat(const struct tuple *key, struct reap_run *run)
+{
+	struct nat_entry *half = table_lookup(TABLE_SNAT, key);
+
+	if (!half)
+		return REAP_SKIPPED;
+	if (run->args.mode == REAP_FORCED || clock_expired(half->expires, run->args.now))
+		return reap_half(key, half);
+	if (run->args.mode == REAP_LEAVING && half->class != NAT_CLASS_CLOSING)
+		return reap_orphan(key, half, run);
+	if (run->args.mode == REAP_RELIEF && half->class <= NAT_CLASS_ANY &&
+	    (run->args.classes & (1U << half->class)))
+		return reap_orphan(key, half, run);
+	return REAP_SKIPPED;
 }
 
 static long reap_one(__u32 index, void *data)
@@ -107,15 +250,18 @@ static long reap_one(__u32 index, void *data)
 	if (index >= REAP_BATCH)
 		return 1;
 	key = run->keys->keys[index];
-	if (run->table == TABLE_CT_TCP)
+	if (run->args.table == TABLE_CT_TCP)
 		reaped = reap_ct(&key, run, true);
-	else if (run->table == TABLE_CT_ANY)
+	else if (run->args.table == TABLE_CT_ANY)
 		reaped = reap_ct(&key, run, false);
+	else if (run->args.mode == REAP_COMPLETE)
+		reaped = reap_complete(&key, run);
 	else
-		reaped = reap_nat_half(&key, run->now, run->force);
-	run->deleted += reaped == REAP_DELETED;
-	run->skipped += reaped == REAP_SKIPPED;
-	run->failed += reaped == REAP_FAILED;
+		reaped = reap_nat(&key, run);
+	run->args.deleted += reaped == REAP_DELETED;
+	run->args.skipped += reaped == REAP_SKIPPED;
+	run->args.completed += reaped == REAP_COMPLETED;
+	run->args.failed += reaped == REAP_FAILED;
 	return 0;
 }
 
@@ -125,19 +271,14 @@ int reap(struct reap_args *args)
 	__u32 zero = 0;
 	struct reap_run run = {
 		.keys = bpf_map_lookup_elem(&reap_keys, &zero),
-		.now = clock_now(),
-		.table = args->table,
-		.force = args->force,
+		.args = *args,
 	};
 
 	if (!run.keys || args->count > REAP_BATCH)
 		return -1;
+	run.args.now = clock_now();
 	bpf_loop(args->count, reap_one, &run, 0);
-	args->now = run.now;
-	args->deleted = run.deleted;
-	args->skipped = run.skipped;
-	args->nat_deleted = run.nat_deleted;
-	args->failed = run.failed;
+	*args = run.args;
 	return 0;
 }
 

@@ -71,6 +71,15 @@ export const event_type = {
   EVENT_COUNT: 2,
 } as const;
 
+export const flow_class = {
+  FLOW_CLOSING: 0,
+  FLOW_HALF_OPEN: 1,
+  FLOW_UNANSWERED: 2,
+  FLOW_ANSWERED: 3,
+  FLOW_OPENING: 4,
+  FLOW_ESTABLISHED: 5,
+} as const;
+
 export const hook = {
   HOOK_FROM_ENDPOINT: 0,
   HOOK_TO_ENDPOINT: 1,
@@ -112,6 +121,14 @@ export const prefix_flag = {
 
 export const reap_limit = {
   REAP_BATCH: 4096,
+} as const;
+
+export const reap_mode = {
+  REAP_EXPIRED: 0,
+  REAP_FORCED: 1,
+  REAP_LEAVING: 2,
+  REAP_RELIEF: 3,
+  REAP_COMPLETE: 4,
 } as const;
 
 export const restored = {
@@ -174,6 +191,7 @@ export interface Config {
   accounting: number;
   fib_skip_neigh: number;
   csum_ipv6: number;
+  interruptible: number;
 }
 
 export interface CopyArgs {
@@ -265,12 +283,15 @@ export interface PrefixKey {
 export interface ReapArgs {
   table: number;
   count: number;
-  force: number;
+  mode: number;
+  classes: number;
+  idle_until: number;
   now: number;
   deleted: number;
   skipped: number;
   nat_deleted: number;
   failed: number;
+  completed: number;
 }
 
 export interface Tuple {
@@ -328,6 +349,7 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         accounting: { offset: 55, size: 1, kind: 'u8' },
         fib_skip_neigh: { offset: 56, size: 1, kind: 'u8' },
         csum_ipv6: { offset: 57, size: 1, kind: 'u8' },
+        interruptible: { offset: 58, size: 1, kind: 'u8' },
       },
     },
     copy_args: {
@@ -439,16 +461,19 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     reap_args: {
-      size: 32,
+      size: 44,
       fields: {
         table: { offset: 0, size: 4, kind: 'u32' },
         count: { offset: 4, size: 4, kind: 'u32' },
-        force: { offset: 8, size: 4, kind: 'u32' },
-        now: { offset: 12, size: 4, kind: 'u32' },
-        deleted: { offset: 16, size: 4, kind: 'u32' },
-        skipped: { offset: 20, size: 4, kind: 'u32' },
-        nat_deleted: { offset: 24, size: 4, kind: 'u32' },
-        failed: { offset: 28, size: 4, kind: 'u32' },
+        mode: { offset: 8, size: 4, kind: 'u32' },
+        classes: { offset: 12, size: 4, kind: 'u32' },
+        idle_until: { offset: 16, size: 4, kind: 'u32' },
+        now: { offset: 20, size: 4, kind: 'u32' },
+        deleted: { offset: 24, size: 4, kind: 'u32' },
+        skipped: { offset: 28, size: 4, kind: 'u32' },
+        nat_deleted: { offset: 32, size: 4, kind: 'u32' },
+        failed: { offset: 36, size: 4, kind: 'u32' },
+        completed: { offset: 40, size: 4, kind: 'u32' },
       },
     },
     tuple: {
@@ -490,6 +515,7 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         accounting: { offset: 55, size: 1, kind: 'u8' },
         fib_skip_neigh: { offset: 56, size: 1, kind: 'u8' },
         csum_ipv6: { offset: 57, size: 1, kind: 'u8' },
+        interruptible: { offset: 58, size: 1, kind: 'u8' },
       },
     },
     copy_args: {
@@ -601,16 +627,19 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     reap_args: {
-      size: 32,
+      size: 44,
       fields: {
         table: { offset: 0, size: 4, kind: 'u32' },
         count: { offset: 4, size: 4, kind: 'u32' },
-        force: { offset: 8, size: 4, kind: 'u32' },
-        now: { offset: 12, size: 4, kind: 'u32' },
-        deleted: { offset: 16, size: 4, kind: 'u32' },
-        skipped: { offset: 20, size: 4, kind: 'u32' },
-        nat_deleted: { offset: 24, size: 4, kind: 'u32' },
-        failed: { offset: 28, size: 4, kind: 'u32' },
+        mode: { offset: 8, size: 4, kind: 'u32' },
+        classes: { offset: 12, size: 4, kind: 'u32' },
+        idle_until: { offset: 16, size: 4, kind: 'u32' },
+        now: { offset: 20, size: 4, kind: 'u32' },
+        deleted: { offset: 24, size: 4, kind: 'u32' },
+        skipped: { offset: 28, size: 4, kind: 'u32' },
+        nat_deleted: { offset: 32, size: 4, kind: 'u32' },
+        failed: { offset: 36, size: 4, kind: 'u32' },
+        completed: { offset: 40, size: 4, kind: 'u32' },
       },
     },
     tuple: {

@@ -28,7 +28,7 @@ export function createFlusher(reaper: Reaper, family: Family, table: ConnectionT
   const reap = async () => {
     const pending = count;
     count = 0;
-    const done = await reaper.reap(table, keys, pending, { force: true });
+    const done = await reaper.reap(table, keys, pending, { mode: 'forced' });
     total.deleted += done.deleted;
     total.natDeleted += done.natDeleted;
   };

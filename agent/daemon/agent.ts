@@ -177,7 +177,7 @@ async function serve(parts: Attached, stack: AsyncDisposableStack): Promise<Relo
   const { config } = settings;
   const sources = metricSources(settings, version, datapath, node);
   const metrics = registerMetrics(pages.registry, sources);
-  const collector = collect(config, datapath, reapers, metrics, logger);
+  const collector = collect(settings, datapath, reapers, metrics, logger);
   stack.defer(() => collector.stop());
   const reloader = stack.use(
     createReloader({

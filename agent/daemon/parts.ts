@@ -8,7 +8,7 @@ import { loadReaper, type Reaper } from '../engine/reap.ts';
 import { scrubAddresses } from '../engine/scrub.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import { datapathNow, readNodeState } from '../tables/clock.ts';
-import { readCounters } from '../tables/counters.ts';
+import { readCounters, readTurnover } from '../tables/counters.ts';
 import { readDevices } from '../tables/devices.ts';
 import { HOOKS } from '../tables/names.ts';
 import type { Metrics, MetricsSources } from '../telemetry/metrics.ts';
@@ -52,7 +52,7 @@ export function keepNode(parts: NodeParts): NodeKeeper {
   });
   const scrub = (addresses: Uint8Array[]) =>
     scrubAddresses(connectionTables(datapath), addresses, async (family, table, keys, count) => {
-      const { deleted } = await reapers[family].reap(table, keys, count, { force: true });
+      const { deleted } = await reapers[family].reap(table, keys, count, { mode: 'forced' });
       return deleted;
     });
   const { programs } = datapath;
@@ -126,21 +126,19 @@ export function collectInterval({ interval }: Config['gc']): number {
 }
 
 export function collect(
-  { gc, state }: Config,
+  settings: Settings,
   datapath: Datapath,
   reapers: Reapers,
   metrics: Metrics,
   logger: Logger,
 ): Collector {
-  const now = datapathClock(state.bpffs);
+  const { gc, state } = settings.config;
   return startCollector({
     tables: () => connectionTables(datapath),
-    reap: (family, table, keys, count) => reapers[family].reap(table, keys, count),
-    now,
-    turnover(family, table) {
-      const { created, deleted } = readCounters(datapath.map(family, 'counters'));
-      return { created: Number(created[table]), deleted: Number(deleted[table]) };
-    },
+    reap: (family, table, ...keys) => reapers[family].reap(table, ...keys),
+    now: datapathClock(state.bpffs),
+    turnover: (family, table) => readTurnover(datapath.map(family, 'counters'), table),
+    restores: () => settings.config.masquerade.restore,
     intervalMs: collectInterval(gc) * 1000,
     logger,
     onPass: metrics.onPass,

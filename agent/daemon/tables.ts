@@ -6,7 +6,15 @@ import { rowTables as familyRowTables } from '../engine/row-tables.ts';
 import type { ScrubbedTable } from '../engine/scrub.ts';
 import type { BpfMap } from '../kernel/map.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
-import { CONNECTION_TABLES, type ConnectionTable } from '../tables/names.ts';
+import { flowClass } from '../tables/flow-class.ts';
+import {
+  CONNECTION_TABLES,
+  type ConnectionTable,
+  FLOW_CLASSES,
+  NAT_CLASSES,
+} from '../tables/names.ts';
+
+const TCP = 6;
 
 /** The maps that hold rows, of both families. */
 export function rowTables(datapath: Datapath): Record<Family, FamilyTables> {
@@ -28,15 +36,36 @@ export function connectionTable(
   table: ConnectionTable,
   map: BpfMap,
 ): CollectedTable & ScrubbedTable {
-  const { ct_entry, nat_entry } = layouts[family];
-  const offsets =
-    table === 'snat'
-      ? {
-          expiresOffset: nat_entry.fields.expires.offset,
-          natAddressOffset: nat_entry.fields.addr.offset,
-        }
-      : { expiresOffset: ct_entry.fields.expires.offset };
   const { keySize, valueSize, maxEntries: capacity } = map;
   const lookupBatch = (size?: number) => map.lookupBatch(size);
-  return { family, table, capacity, keySize, valueSize, lookupBatch, ...offsets };
+  const base = { family, table, capacity, keySize, valueSize, lookupBatch };
+  return table === 'snat' ? { ...base, ...natFields(family) } : { ...base, ...ctFields(family) };
+}
+
+function natFields(family: Family) {
+  const { addr, port, expires, class: held } = layouts[family].nat_entry.fields;
+  return {
+    expiresOffset: expires.offset,
+    natAddressOffset: addr.offset,
+    mapping: { address: addr.offset, port: port.offset },
+    classes: NAT_CLASSES,
+    classOf: (_keys: DataView, _key: number, values: DataView, value: number) =>
+      values.getUint8(value + held.offset),
+  };
+}
+
+function ctFields(family: Family) {
+  const { ct_entry, tuple } = layouts[family];
+  const { expires, flags, seen } = ct_entry.fields;
+  const { proto } = tuple.fields;
+  return {
+    expiresOffset: expires.offset,
+    classes: FLOW_CLASSES,
+    classOf: (keys: DataView, key: number, values: DataView, value: number) =>
+      flowClass(
+        values.getUint16(value + flags.offset, true),
+        values.getUint8(value + seen.offset),
+        keys.getUint8(key + proto.offset) === TCP,
+      ),
+  };
 }

@@ -29,6 +29,8 @@ export interface LoadSettings {
   accounting?: boolean;
   fibSkipNeigh?: boolean;
   csumIpv6?: boolean;
+  /** Runs in a task, where a packet may come in between. */
+  interruptible?: boolean;
 }
 
 const NO_TIMEOUTS: Timeouts = {
@@ -74,6 +76,7 @@ export function configBytes(
     accounting: Number(settings.accounting ?? false),
     fib_skip_neigh: Number(settings.fibSkipNeigh ?? false),
     csum_ipv6: Number(settings.csumIpv6 ?? false),
+    interruptible: Number(settings.interruptible ?? false),
   });
   const filled = Uint8Array.from(rodata);
   filled.set(bytes);

@@ -1,11 +1,11 @@
-import { kind, reap_limit } from '../abi/generated.ts';
+import { kind } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
 import type { ConnectionTable } from '../tables/names.ts';
+import { KeyGroup, viewOf, wordsOf } from './key-group.ts';
 import { PortUsage } from './nat-ports.ts';
-import type { ReapResult } from './reap.ts';
-import { type WalkedTable, walk } from './walk.ts';
-
-const KEYS_PER_REAP = reap_limit.REAP_BATCH;
+import { PairBalance } from './pair-balance.ts';
+import type { ReapOptions, ReapResult } from './reap.ts';
+import { type Batch, type WalkedTable, walk } from './walk.ts';
 
 /** A table that is collected; `expires` stands at `expiresOffset` of its values. */
 export interface CollectedTable extends WalkedTable {
@@ -14,6 +14,12 @@ export interface CollectedTable extends WalkedTable {
   /** Entries that it can hold. */
   capacity: number;
   expiresOffset: number;
+  /** Names of what `classOf` answers. */
+  classes: readonly string[];
+  /** Class of an entry, by its key and its value at these offsets. */
+  classOf(keys: DataView, key: number, values: DataView, value: number): number;
+  /** `snat`: where a value holds what it translates to. */
+  mapping?: { address: number; port: number };
 }
 
 /** Entries by the half of the pair they are: forward is egress, reverse is ingress. */
@@ -50,12 +56,13 @@ export interface PassResult {
   nat?: { alive: Directions; deleted: Directions; portsUsedMax: number };
 }
 
-/** Re-checks expired keys and deletes them. */
+/** Looks at each key once more, and does to its entry what the mode says. */
 export type ReapKeys = (
   family: Family,
   table: ConnectionTable,
   keys: Uint8Array,
   count: number,
+  options?: ReapOptions,
 ) => Promise<ReapResult>;
 
 /** What a pass needs besides its table. */
@@ -65,128 +72,137 @@ export interface PassTools {
   now(): number;
   /** Entries ever created in a table, and ever deleted. */
   turnover(family: Family, table: ConnectionTable): { created: number; deleted: number };
+  /** Are lone NAT halves to be completed? */
+  restores?(): boolean;
 }
 
-/** One pass over one table. An `snat` entry with `expires` 0 is being taken over: left alone. */
-export async function collectTable(
-  table: CollectedTable,
-  { reap, now, turnover }: PassTools,
-): Promise<PassResult> {
+/**
+ * One pass over one table: what has expired goes, and lone NAT halves get their other half back. An
+ * `snat` entry with `expires` 0 is being taken over, and left alone.
+ */
+export async function collectTable(table: CollectedTable, tools: PassTools): Promise<PassResult> {
   const begun = performance.now();
-  const { created } = turnover(table.family, table.table);
-  const isNat = table.table === 'snat';
-  const ports = isNat ? new PortUsage() : undefined;
-  const reapKeys = (keys: Uint8Array, count: number) =>
-    reap(table.family, table.table, keys, count);
-  const groups = {
-    egress: new KeyGroup(table.keySize, reapKeys),
-    ingress: new KeyGroup(table.keySize, reapKeys),
-  };
-  const { keySize, valueSize, expiresOffset } = table;
+  const { created } = tools.turnover(table.family, table.table);
+  const tally = new Tally(table, tools);
+  for await (const batch of walk(table)) await tally.take(batch, tools.now());
+  await tally.flush();
+  const lone =
+    tally.pairs?.isLevel === false ? await complete(table, tally.pairs, tools) : undefined;
+  const { deleted } = tools.turnover(table.family, table.table);
+  return tally.result(created - deleted, lone, performance.now() - begun);
+}
 
-  for await (const { keys, values, count } of walk(table)) {
-    const keyView = viewOf(keys);
-    const valueView = viewOf(values);
-    const at = now();
+/** What a pass has seen and deleted. */
+class Tally {
+  readonly pairs: PairBalance | undefined;
+  readonly #table: CollectedTable;
+  readonly #ports: PortUsage | undefined;
+  readonly #groups: Record<keyof Directions, KeyGroup>;
+  readonly #seen: Directions = { egress: 0, ingress: 0 };
+  readonly #classes = new Uint32Array(16);
+
+  constructor(table: CollectedTable, { reap, restores }: PassTools) {
+    this.#table = table;
+    const group = () =>
+      new KeyGroup(table.keySize, (keys, count) => reap(table.family, table.table, keys, count));
+    this.#groups = { egress: group(), ingress: group() };
+    if (table.table !== 'snat') return;
+    this.#ports = new PortUsage();
+    if (table.mapping && restores?.()) this.pairs = new PairBalance(table, table.mapping);
+  }
+
+  /** Keys that have expired by `now` are on their way to be deleted. */
+  async take({ keys, values, count }: Batch, now: number): Promise<void> {
+    const { keySize, valueSize, expiresOffset, table } = this.#table;
+    const [keyView, valueView, words] = [viewOf(keys), viewOf(values), wordsOf(keys)];
+    const isNat = table === 'snat';
     for (let i = 0; i < count; i++) {
-      const expires = valueView.getUint32(i * valueSize + expiresOffset, true);
-      const reverse = isNat && keyView.getUint8(i * keySize + keySize - 3) === kind.KIND_IN;
-      const group = reverse ? groups.ingress : groups.egress;
-      group.seen++;
-      if (expires > at || (isNat && expires === 0)) {
-        if (reverse) ports?.add(keyView, i * keySize, keySize);
+      const [key, value] = [i * keySize, i * valueSize];
+      const expires = valueView.getUint32(value + expiresOffset, true);
+      const reverse = isNat && keyView.getUint8(key + keySize - 3) === kind.KIND_IN;
+      const direction = reverse ? 'ingress' : 'egress';
+      this.#seen[direction]++;
+      if (expires > now || (isNat && expires === 0)) {
+        this.#keep(keyView, key, valueView, value, reverse, expires);
         continue;
       }
-      group.push(keys, i);
+      const group = this.#groups[direction];
+      group.push(words, i);
       if (group.full) await group.flush();
     }
   }
-  await groups.egress.flush();
-  await groups.ingress.flush();
-  const expected = created - turnover(table.family, table.table).deleted;
-  return passResult(table, groups, expected, performance.now() - begun, ports?.max);
-}
 
-type Groups = Record<keyof Directions, KeyGroup>;
-
-function passResult(
-  { family, table, capacity }: CollectedTable,
-  { egress, ingress }: Groups,
-  expected: number,
-  durationMs: number,
-  portsUsedMax: number | undefined,
-): PassResult {
-  const sum = (field: 'alive' | 'deleted' | 'skipped' | 'failed' | 'natDeleted') =>
-    egress[field] + ingress[field];
-  const alive = sum('alive');
-  return {
-    family,
-    table,
-    capacity,
-    alive,
-    classes: {},
-    deleted: sum('deleted'),
-    skipped: sum('skipped'),
-    failed: sum('failed'),
-    natDeleted: sum('natDeleted'),
-    completed: 0,
-    evicted: Math.max(0, expected - alive),
-    durationMs,
-    ...(portsUsedMax !== undefined && {
-      nat: {
-        alive: { egress: egress.alive, ingress: ingress.alive },
-        deleted: { egress: egress.deleted, ingress: ingress.deleted },
-        portsUsedMax,
-      },
-    }),
-  };
-}
-
-/** Expired keys of one direction, handed over a reap's worth at a time. */
-class KeyGroup {
-  readonly #reap: (keys: Uint8Array, count: number) => Promise<ReapResult>;
-  readonly #keys: Uint8Array;
-  readonly #keySize: number;
-  #count = 0;
-  seen = 0;
-  deleted = 0;
-  skipped = 0;
-  failed = 0;
-  natDeleted = 0;
-
-  constructor(keySize: number, reap: (keys: Uint8Array, count: number) => Promise<ReapResult>) {
-    this.#keySize = keySize;
-    this.#keys = new Uint8Array(keySize * KEYS_PER_REAP);
-    this.#reap = reap;
-  }
-
-  get alive(): number {
-    return this.seen - this.deleted;
-  }
-
-  get full(): boolean {
-    return this.#count === KEYS_PER_REAP;
-  }
-
-  push(keys: Uint8Array, index: number): void {
-    const size = this.#keySize;
-    const [from, to] = [index * size, this.#count * size];
-    for (let i = 0; i < size; i++) this.#keys[to + i] = keys[from + i] ?? 0;
-    this.#count++;
+  #keep(
+    keys: DataView,
+    key: number,
+    values: DataView,
+    value: number,
+    reverse: boolean,
+    expires: number,
+  ): void {
+    const known = this.#table.classOf(keys, key, values, value);
+    this.#classes[known] = (this.#classes[known] ?? 0) + 1;
+    if (reverse) this.#ports?.add(keys, key, this.#table.keySize);
+    if (expires !== 0) this.pairs?.add(keys, key, values, value, reverse);
   }
 
   async flush(): Promise<void> {
-    if (this.#count === 0) return;
-    const count = this.#count;
-    this.#count = 0;
-    const result = await this.#reap(this.#keys, count);
-    this.deleted += result.deleted;
-    this.skipped += result.skipped;
-    this.failed += result.failed;
-    this.natDeleted += result.natDeleted;
+    await this.#groups.egress.flush();
+    await this.#groups.ingress.flush();
+  }
+
+  /** `balance` is what was created, when the pass began, less what was deleted by its end. */
+  result(balance: number, lone: ReapResult | undefined, durationMs: number): PassResult {
+    const { family, table, capacity, classes } = this.#table;
+    const { egress, ingress } = this.#groups;
+    const [out, back] = [egress.total, ingress.total];
+    const left = {
+      egress: this.#seen.egress - out.deleted,
+      ingress: this.#seen.ingress - back.deleted,
+    };
+    const completed = lone?.completed ?? 0;
+    const alive = left.egress + left.ingress + completed - (lone?.deleted ?? 0);
+    const nat = this.#ports && {
+      alive: left,
+      deleted: { egress: out.deleted, ingress: back.deleted },
+      portsUsedMax: this.#ports.max,
+    };
+    return {
+      ...{ family, table, capacity, alive },
+      classes: Object.fromEntries(classes.map((name, i) => [name, this.#classes[i] ?? 0])),
+      deleted: out.deleted + back.deleted + (lone?.deleted ?? 0),
+      skipped: out.skipped + back.skipped,
+      failed: out.failed + back.failed + (lone?.failed ?? 0),
+      natDeleted: out.natDeleted + back.natDeleted,
+      completed,
+      evicted: Math.max(0, balance + completed - alive),
+      durationMs,
+      ...(nat && { nat }),
+    };
   }
 }
 
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+/** Hands over the halves that may be alone. */
+async function complete(
+  table: CollectedTable,
+  pairs: PairBalance,
+  { reap, now }: PassTools,
+): Promise<ReapResult> {
+  const { keySize, valueSize, expiresOffset } = table;
+  const group = new KeyGroup(keySize, (keys, count) =>
+    reap(table.family, table.table, keys, count, { mode: 'complete' }),
+  );
+  for await (const { keys, values, count } of walk(table)) {
+    const [keyView, valueView, words, at] = [viewOf(keys), viewOf(values), wordsOf(keys), now()];
+    for (let i = 0; i < count; i++) {
+      const [key, value] = [i * keySize, i * valueSize];
+      if (valueView.getUint32(value + expiresOffset, true) <= at) continue;
+      const reverse = keyView.getUint8(key + keySize - 3) === kind.KIND_IN;
+      if (!pairs.isOdd(keyView, key, valueView, value, reverse)) continue;
+      group.push(words, i);
+      if (group.full) await group.flush();
+    }
+  }
+  await group.flush();
+  return group.total;
 }

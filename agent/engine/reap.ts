@@ -1,5 +1,11 @@
 import { decode, encode } from '../abi/codec.ts';
-import { layouts, type ReapArgs, reap_limit, table as tableNumber } from '../abi/generated.ts';
+import {
+  layouts,
+  type ReapArgs,
+  reap_limit,
+  reap_mode,
+  table as tableNumber,
+} from '../abi/generated.ts';
 import { type BpfMap, openPinnedMap } from '../kernel/map.ts';
 import { openObject } from '../kernel/object.ts';
 import type { BpfProgram } from '../kernel/program.ts';
@@ -20,30 +26,56 @@ const NUMBERS: Record<ConnectionTable, number> = {
   snat: tableNumber.TABLE_SNAT,
 };
 
+const MODES = {
+  expired: reap_mode.REAP_EXPIRED,
+  forced: reap_mode.REAP_FORCED,
+  leaving: reap_mode.REAP_LEAVING,
+  relief: reap_mode.REAP_RELIEF,
+  complete: reap_mode.REAP_COMPLETE,
+} as const;
+
+/**
+ * What to do with the keys, after another look at each: delete what has `expired`, with what of
+ * its NAT pair has; delete it in any case (`forced`), or unless it is closing (`leaving`); delete
+ * those of some classes and mark the others as used (`relief`); bring back the other half of live
+ * NAT entries (`complete`).
+ */
+export type ReapMode = keyof typeof MODES;
+
+export interface ReapOptions {
+  /** `expired` by default. */
+  mode?: ReapMode;
+  /** Relief: bits of `flow_class`, or in `snat` of `nat_class`. */
+  classes?: number;
+  /** Relief: an answered flow may go when it expires by then; seconds of the datapath's clock. */
+  idleUntil?: number;
+}
+
 /** What became of the keys handed over. `now` is in seconds of the datapath's clock. */
 export interface ReapResult {
   deleted: number;
-  /** Alive again, or gone already. */
+  /** Alive again, gone already, or not to be touched. */
   skipped: number;
-  /** NAT entries deleted along with connection entries. */
+  /** NAT entries deleted along with their connection or their other half. */
   natDeleted: number;
   /** Deletions that the kernel refused. */
   failed: number;
+  /** NAT halves brought back. */
+  completed: number;
   now: number;
 }
 
 /** The kernel side of garbage collection, for one family. */
 export interface Reaper extends Disposable {
   /**
-   * Deletes `count` keys (struct tuple, back to back) whose entries have expired, and the NAT
-   * pair of connections; with `force`, whether they have expired or not. Any count; calls are
-   * done one after the other, off the event loop.
+   * Takes `count` keys (struct tuple, back to back) of a table. Any count; calls are done one
+   * after the other, off the event loop, and copy their keys when it is their turn.
    */
   reap(
     table: ConnectionTable,
     keys: Uint8Array,
     count: number,
-    options?: { force?: boolean },
+    options?: ReapOptions,
   ): Promise<ReapResult>;
   readClock(): ClockSample;
 }
@@ -60,7 +92,8 @@ export function loadReaper(bpffs: string, family: Family, maps?: (name: string) 
   for (const name of object.maps()) {
     if (name !== KEYS && !name.includes('.')) object.reuseMap(name, open(name));
   }
-  object.setRodata(configBytes(family, object.rodata(), { secret: node.secret, hz: node.hz }));
+  const settings = { secret: node.secret, hz: node.hz, interruptible: true };
+  object.setRodata(configBytes(family, object.rodata(), settings));
   object.load();
   return createReaper(family, {
     keys: object.map(KEYS),
@@ -85,18 +118,19 @@ function createReaper(family: Family, { keys: keyMap, reap, clock }: ReapParts):
     const ctx = encode(reap_args, args);
     const refused = await reap.runAsync(ctx);
     if (refused !== 0) throw new SekishoError('E_INTERNAL', 'the reaper refused its keys');
-    const { now, deleted, skipped, nat_deleted, failed } = decode(reap_args, ctx);
-    return { now, deleted, skipped, natDeleted: nat_deleted, failed };
+    const { nat_deleted: natDeleted, ...counted } = decode(reap_args, ctx);
+    const { now, deleted, skipped, failed, completed } = counted;
+    return { now, deleted, skipped, natDeleted, failed, completed };
   }
 
   return {
-    async reap(table, keys, count, { force = false } = {}) {
-      const total: ReapResult = { deleted: 0, skipped: 0, natDeleted: 0, failed: 0, now: 0 };
+    async reap(table, keys, count, { mode = 'expired', classes = 0, idleUntil = 0 } = {}) {
+      const total = { deleted: 0, skipped: 0, natDeleted: 0, failed: 0, completed: 0, now: 0 };
+      const base = { table: NUMBERS[table], mode: MODES[mode], classes, idle_until: idleUntil };
       for (let done = 0; done < count; done += reap_limit.REAP_BATCH) {
         const part = Math.min(reap_limit.REAP_BATCH, count - done);
         const slice = keys.subarray(done * tuple.size, (done + part) * tuple.size);
-        const args = { table: NUMBERS[table], count: part, force: Number(force) };
-        add(total, await serial(() => reapBatch(slice, args)));
+        add(total, await serial(() => reapBatch(slice, { ...base, count: part })));
       }
       return total;
     },
@@ -125,5 +159,6 @@ function add(total: ReapResult, part: ReapResult): void {
   total.skipped += part.skipped;
   total.natDeleted += part.natDeleted;
   total.failed += part.failed;
+  total.completed += part.completed;
   total.now = part.now;
 }

@@ -20,31 +20,69 @@ interface Buffers {
 
 const EINTR_RETRIES = 5;
 
+/**
+ * The next batch is read while the one before is in use: there are two buffers, and they take
+ * turns. A walk that is given up waits for what the kernel still writes.
+ */
 export async function* walkElements(
   map: BpfMap,
   size: number,
 ): AsyncGenerator<Batch, void, undefined> {
-  let buffers = allocate(map, size);
+  const reader = createReader(map, size);
+  let next = reader.read();
+  try {
+    for (;;) {
+      const { rc, batch } = await next;
+      if (reader.isFirst && (rc === -ENOTSUPP || rc === -EINVAL)) {
+        yield* walkByKey(map, size);
+        return;
+      }
+      if (rc !== -ENOENT) check(rc, () => `walk ${map.name}`);
+      if (rc !== -ENOENT) next = reader.read();
+      if (batch.count > 0) yield batch;
+      if (rc === -ENOENT) return;
+    }
+  } finally {
+    await next.catch(() => {});
+  }
+}
+
+interface Read {
+  rc: number;
+  batch: Batch;
+}
+
+/** Reads batch after batch, into two buffers by turns, from where the one before ended. */
+function createReader(map: BpfMap, size: number) {
+  const buffers = [allocate(map, size), allocate(map, size)];
   let from: Uint8Array | null = null;
-  let spare: Uint8Array = new Uint8Array(Math.max(map.keySize, 8));
+  let to: Uint8Array = new Uint8Array(Math.max(map.keySize, 8));
+  let turn = 0;
   let retries = EINTR_RETRIES;
-  for (;;) {
-    const { rc, count } = await lookupOnce(map, from, spare, buffers);
-    if (rc === -ENOSPC) {
-      buffers = allocate(map, buffers.capacity * 2);
-      continue;
+  return {
+    get isFirst() {
+      return turn === 1;
+    },
+    /** Nobody may be waiting yet when it fails. */
+    read(): Promise<Read> {
+      const result = readInto(turn++ & 1);
+      result.catch(() => {});
+      return result;
+    },
+  };
+
+  async function readInto(at: number): Promise<Read> {
+    for (;;) {
+      const into = buffers[at] ?? allocate(map, size);
+      const { rc, count } = await lookupOnce(map, from, to, into);
+      if (rc === -ENOSPC) {
+        buffers[at] = allocate(map, into.capacity * 2);
+        continue;
+      }
+      if (rc === -EINTR && retries-- > 0) continue;
+      [from, to] = [to, from ?? new Uint8Array(to.length)];
+      return { rc, batch: batchOf(map, into, count) };
     }
-    if (rc === -EINTR && retries-- > 0) continue;
-    if (from === null && (rc === -ENOTSUPP || rc === -EINVAL)) {
-      yield* walkByKey(map, buffers.capacity);
-      return;
-    }
-    if (rc !== -ENOENT) check(rc, () => `walk ${map.name}`);
-    if (count > 0) yield batchOf(map, buffers, count);
-    if (rc === -ENOENT) return;
-    const used = from;
-    from = spare;
-    spare = used ?? new Uint8Array(spare.length);
   }
 }
 

@@ -109,7 +109,8 @@ export class BpfMap extends Owned {
   }
 
   /**
-   * Walks the map in batches off the event loop. A batch's memory is reused by the next one.
+   * Walks the map in batches off the event loop, one batch ahead of the caller. A batch's memory
+   * is reused by the next one.
    * An entry that is there during the whole walk is seen once (where the kernel has no batch
    * lookup for this type: at least once).
    */

@@ -34,6 +34,18 @@ export function readCounters(map: BpfMap): Counters {
   return nameCounters(readValues(map));
 }
 
+/** Entries ever created in a table, and ever deleted: two counters instead of all. */
+export function readTurnover(
+  map: BpfMap,
+  table: ConnectionTable,
+): { created: number; deleted: number } {
+  const at = CONNECTION_TABLES.indexOf(table);
+  return {
+    created: readValue(map, counter.COUNTER_CREATED + at),
+    deleted: readValue(map, counter.COUNTER_DELETED + at),
+  };
+}
+
 /** Gives the counters of `enum counter`, in its order, their names. */
 export function nameCounters(values: readonly number[]): Counters {
   const at = (index: number) => values[index] ?? 0;
@@ -60,12 +72,13 @@ export function nameCounters(values: readonly number[]): Counters {
 }
 
 function readValues(map: BpfMap): number[] {
-  const key = new Uint8Array(4);
-  const keyView = new DataView(key.buffer);
-  return Array.from({ length: Math.min(map.maxEntries, counter.COUNTER_COUNT) }, (_, i) => {
-    keyView.setUint32(0, i, true);
-    return Number(map.sumU64(key));
-  });
+  const length = Math.min(map.maxEntries, counter.COUNTER_COUNT);
+  return Array.from({ length }, (_, i) => readValue(map, i));
+}
+
+/** Summed over CPUs. */
+function readValue(map: BpfMap, index: number): number {
+  return Number(map.sumU64(new Uint8Array(Uint32Array.of(index).buffer)));
 }
 
 function record<Name extends string, Value>(

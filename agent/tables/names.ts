@@ -1,5 +1,6 @@
 import {
   drop_reason,
+  flow_class,
   hook,
   nat_class,
   restored,
@@ -24,6 +25,7 @@ export type ConnectionTable = Label<typeof table, 'TABLE_'>;
 export type RestoredHalf = Label<typeof restored, 'RESTORED_'>;
 export type UpdateError = Label<typeof update_error, 'UPDATE_'>;
 export type NatClass = Label<typeof nat_class, 'NAT_CLASS_'>;
+export type FlowClass = Label<typeof flow_class, 'FLOW_'>;
 
 /** Names by number: `HOOKS[2]` is `from_netdev`. */
 export const HOOKS: readonly Hook[] = labels(hook, 'HOOK_');
@@ -35,6 +37,7 @@ export const OUTER_SUFFIX = '_maps';
 export const RESTORED_HALVES: readonly RestoredHalf[] = labels(restored, 'RESTORED_');
 export const UPDATE_ERRORS: readonly UpdateError[] = labels(update_error, 'UPDATE_');
 export const NAT_CLASSES: readonly NatClass[] = labels(nat_class, 'NAT_CLASS_');
+export const FLOW_CLASSES: readonly FlowClass[] = labels(flow_class, 'FLOW_');
 
 /** Numbers of an enum without gaps, from 0. */
 function labels<Enum extends Record<string, number>, Prefix extends string>(

@@ -2,6 +2,7 @@
 /* Per-CPU event counts: 1.5 ns each, no shared cache line. */
 #pragma once
 
+#include "../config.h"
 #include "../maps.h"
 
 /* How often this CPU has counted it by now. */
@@ -9,5 +10,7 @@ static __always_inline __u64 count(__u32 counter)
 {
 	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
 
-	return value ? ++*value : 0;
+	if (!value)
+		return 0;
+	return config.interruptible ? __sync_fetch_and_add(value, 1) + 1 : ++*value;
 }

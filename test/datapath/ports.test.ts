@@ -63,7 +63,7 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       const port = other.nat(flow(walked))?.port;
       assert.ok(port);
       const earlier = Array.from({ length: 50 }, (_, i) => flow(1000 + i));
-      await other.reap('ct_tcp', earlier, true);
+      await other.reap('ct_tcp', earlier, 'forced');
       other.remove('snat', flow(walked));
       other.remove('ct_tcp', flow(walked));
       other.out(data(walked));
@@ -145,7 +145,7 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       const stranger = { port: 5, expires: rig.now() + 60 };
       rig.out(syn(1200));
       const first = rig.nat(flow(1200))?.port ?? 0;
-      await rig.reap('ct_tcp', [flow(1200)], true);
+      await rig.reap('ct_tcp', [flow(1200)], 'forced');
       rig.patchNat(reverse(first), stranger);
       rig.out(syn(1200));
       const port = rig.nat(flow(1200))?.port ?? 0;
@@ -215,7 +215,7 @@ for (const family of ['ipv4', 'ipv6'] as const) {
 
     test('deletes live entries with their pair when it is told to', async () => {
       rig.out(syn(40005));
-      await rig.reap('ct_tcp', [flow(40005)], true);
+      await rig.reap('ct_tcp', [flow(40005)], 'forced');
       for (const left of [rig.ct(flow(40005)), rig.nat(flow(40005)), rig.nat(reverse(40005))]) {
         assert.equal(left, undefined);
       }
@@ -225,7 +225,7 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       rig.out(syn(40007));
       rig.remove('snat', flow(40007));
       rig.patchNat(reverse(40007), { port: 5 });
-      await rig.reap('ct_tcp', [flow(40007)], true);
+      await rig.reap('ct_tcp', [flow(40007)], 'forced');
       assert.equal(rig.ct(flow(40007)), undefined);
       assert.equal(rig.nat(reverse(40007))?.port, 5);
     });

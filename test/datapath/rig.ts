@@ -25,7 +25,7 @@ import {
 import type { Hook } from '../../agent/engine/attach.ts';
 import { prepareDatapath } from '../../agent/engine/datapath.ts';
 import type { LoadSettings } from '../../agent/engine/load-settings.ts';
-import { loadReaper } from '../../agent/engine/reap.ts';
+import { loadReaper, type ReapMode, type ReapResult } from '../../agent/engine/reap.ts';
 import { createMap } from '../../agent/kernel/map.ts';
 import { formatAddress } from '../../agent/lib/ip.ts';
 import { encodeKey, type FlowKey, KIND } from '../lib/tables.ts';
@@ -102,7 +102,7 @@ export interface Rig extends AsyncDisposable {
   remove(name: TableName, key: FlowKey, at?: 'once'): boolean;
   count(name: TableName): Promise<number>;
   clear(): Promise<void>;
-  reap(name: TableName, keys: FlowKey[], force?: boolean): Promise<{ deleted: number }>;
+  reap(name: TableName, keys: FlowKey[], mode?: ReapMode): Promise<ReapResult>;
   /** What leaves eth0 leaves as from now on. */
   setEgressAddress(address: string): void;
   /** Takes a connection table away from the programs, so that every insertion fails. */
@@ -392,10 +392,10 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
         for (const key of keys) target.delete(key);
       }
     },
-    reap(name, keys, force = false) {
+    reap(name, keys, mode = 'expired') {
       const packed = new Uint8Array(keys.length * shape.tuple.size);
       for (const [i, key] of keys.entries()) packed.set(encodeKey(key), i * shape.tuple.size);
-      return reaper.reap(name, packed, keys.length, { force });
+      return reaper.reap(name, packed, keys.length, { mode });
     },
     setEgressAddress,
     takeAway: (name) => void datapath.map(family, `${name}_maps`).delete(new Uint8Array(4)),

@@ -68,6 +68,8 @@ function table(
     keySize: 16,
     valueSize: 8,
     expiresOffset: EXPIRES_OFFSET,
+    classes: ['some'],
+    classOf: () => 0,
     ...(name === 'snat' && { natAddressOffset: NAT_ADDRESS_OFFSET }),
     lookupBatch: () => batches(entries, batchSize),
   };
@@ -79,7 +81,8 @@ function fakeReap(result: Partial<ReapResult> = {}) {
   const reap = async (_family: string, _table: string, keys: Uint8Array, count: number) => {
     const view = new DataView(keys.buffer, keys.byteOffset);
     calls.push(Array.from({ length: count }, (_, i) => view.getUint16(i * 16 + 8)));
-    return { deleted: count, skipped: 0, natDeleted: 0, failed: 0, now: 0, ...result };
+    const none = { skipped: 0, natDeleted: 0, failed: 0, completed: 0, now: 0 };
+    return { deleted: count, ...none, ...result };
   };
   return { calls, reap };
 }

@@ -1,0 +1,74 @@
+const FEWEST = 1 << 12;
+const MOST = 1 << 24;
+
+/**
+ * Finds NAT halves without their other half in constant memory and without a single lookup: both
+ * halves of a pair fall into the same bucket, one adds to it and the other takes away. A bucket
+ * that is not level holds a lone half, perhaps among complete pairs. Two lone halves that hide each
+ * other are found by another pass, since the seed is another one.
+ */
+export class PairBalance {
+  readonly #buckets: Int8Array;
+  readonly #addressSize: number;
+  readonly #valueAddress: number;
+  readonly #valuePort: number;
+  readonly #seed: number;
+
+  /** `keySize` of the table in bytes; where a value holds its address and port. */
+  constructor(
+    { capacity, keySize }: { capacity: number; keySize: number },
+    offsets: { address: number; port: number },
+    seed = Math.floor(Math.random() * 2 ** 32),
+  ) {
+    const wanted = 2 ** Math.ceil(Math.log2(4 * capacity));
+    this.#buckets = new Int8Array(Math.min(MOST, Math.max(FEWEST, wanted)));
+    this.#addressSize = (keySize - 8) / 2;
+    this.#valueAddress = offsets.address;
+    this.#valuePort = offsets.port;
+    this.#seed = seed;
+  }
+
+  /** Takes a half, key and value at their offsets. */
+  add(keys: DataView, key: number, values: DataView, value: number, reverse: boolean): void {
+    const bucket = this.#bucket(keys, key, values, value, reverse);
+    this.#buckets[bucket] = (this.#buckets[bucket] ?? 0) + (reverse ? -1 : 1);
+  }
+
+  /** Once all have been added: may this one be alone? */
+  isOdd(keys: DataView, key: number, values: DataView, value: number, reverse: boolean): boolean {
+    return this.#buckets[this.#bucket(keys, key, values, value, reverse)] !== 0;
+  }
+
+  /** Are all pairs complete? */
+  get isLevel(): boolean {
+    return this.#buckets.every((bucket) => bucket === 0);
+  }
+
+  /** The three ends of a pair, from whichever half: its source, its mapping, its peer. */
+  #bucket(keys: DataView, key: number, values: DataView, value: number, reverse: boolean): number {
+    const size = this.#addressSize;
+    const ports = key + 2 * size;
+    const first = this.#end(keys, key, ports);
+    const second = this.#end(keys, key + size, ports + 2);
+    const inside = this.#end(values, value + this.#valueAddress, value + this.#valuePort);
+    // forward: source, peer | mapping; reverse: peer, mapping | source
+    const source = reverse ? inside : first;
+    const peer = reverse ? first : second;
+    const mapping = reverse ? second : inside;
+    const hash = mix(mix(mix(this.#seed, source), peer), mapping ^ keys.getUint8(ports + 4));
+    return (hash ^ (hash >>> 16)) & (this.#buckets.length - 1);
+  }
+
+  #end(bytes: DataView, address: number, port: number): number {
+    let hash = this.#seed;
+    for (let at = 0; at < this.#addressSize; at += 4) {
+      hash = mix(hash, bytes.getUint32(address + at, true));
+    }
+    return mix(hash, bytes.getUint16(port, true));
+  }
+}
+
+function mix(hash: number, word: number): number {
+  const spread = Math.imul(hash ^ Math.imul(word, 0x9e3779b1), 0x85ebca6b);
+  return spread ^ (spread >>> 15);
+}
