@@ -156,6 +156,12 @@ export interface Libc {
     number | bigint
   >;
   munmap: Native<[address: number | bigint, size: number], number>;
+  getpagesize: Native<[], number>;
+  write: Native<[fd: Fd, data: Memory, size: number], number>;
+  eventfd: Native<[initial: number, flags: number], number>;
+  epoll_create1: Native<[flags: number], number>;
+  epoll_ctl: Native<[epoll: Fd, operation: number, fd: Fd, event: Memory], number>;
+  epoll_wait: Native<[epoll: Fd, events: Memory, count: number, timeoutMs: number], number>;
   clock_getres: Native<[clock: number, resolution: BigUint64Array], number>;
   socket: Native<[domain: number, type: number, protocol: number], number>;
   send: Native<[fd: Fd, message: Uint8Array, size: number, flags: number], number>;
@@ -173,6 +179,12 @@ const LIBC: Record<keyof Libc, string> = {
   flock: 'int flock(int, int)',
   mmap: 'intptr_t mmap(void *, size_t, int, int, int, int64_t)',
   munmap: 'int munmap(intptr_t, size_t)',
+  getpagesize: 'int getpagesize()',
+  write: 'intptr_t write(int, void *, size_t)',
+  eventfd: 'int eventfd(uint32_t, int)',
+  epoll_create1: 'int epoll_create1(int)',
+  epoll_ctl: 'int epoll_ctl(int, int, int, void *)',
+  epoll_wait: 'int epoll_wait(int, void *, int, int)',
   clock_getres: 'int clock_getres(int, void *)',
   socket: 'int socket(int, int, int)',
   send: 'intptr_t send(int, void *, size_t, int)',

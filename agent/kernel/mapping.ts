@@ -1,8 +1,16 @@
 import { kernelError } from './error.ts';
 import { type Fd, lastErrno, libc, viewOf } from './ffi.ts';
 
-const PROT_READ_WRITE = 3;
+const PROT_READ = 1;
+const PROT_WRITE = 2;
 const MAP_SHARED = 1;
+
+export interface MappingOptions {
+  /** Bytes, in whole pages. */
+  offset?: number;
+  /** False: whoever writes to it ends the process. */
+  writable?: boolean;
+}
 
 /** A map's memory inside this process. */
 export class Mapping {
@@ -10,9 +18,15 @@ export class Mapping {
   readonly #address: number | bigint;
   readonly #size: number;
 
-  constructor(fd: Fd, size: number, name: string) {
+  constructor(
+    fd: Fd,
+    size: number,
+    name: string,
+    { offset = 0, writable = true }: MappingOptions = {},
+  ) {
     this.#size = size;
-    const address = libc().mmap(null, size, PROT_READ_WRITE, MAP_SHARED, fd, 0);
+    const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    const address = libc().mmap(null, size, protection, MAP_SHARED, fd, offset);
     if (Number(address) === -1) throw kernelError(lastErrno(), `map the memory of ${name}`);
     this.#address = address;
     this.bytes = viewOf(address, size);

@@ -11,6 +11,11 @@ export function possibleCpus(): number {
   return cpus;
 }
 
+/** Bytes. */
+export function pageSize(): number {
+  return libc().getpagesize();
+}
+
 /** Jiffies per second: the coarse clock ticks once a jiffy, and tells its resolution. */
 export function jiffiesPerSecond(): number {
   const resolution = new BigUint64Array(2);
