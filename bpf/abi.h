@@ -304,7 +304,7 @@ struct config {
 	__u8 accounting;
 	__u8 fib_skip_neigh; /* BPF_FIB_LOOKUP_SKIP_NEIGH, 6.3+ */
 	__u8 csum_ipv6;      /* BPF_F_IPV6 of bpf_l4_csum_replace, 6.16+ */
-	__u8 interruptible; /* a packet's program may run in between: counts are atomic */
+	__u8 interruptible;  /* a packet's program may run in between: counts are atomic */
 	__u8 pad[5];
 };
 

@@ -104,8 +104,7 @@ static __noinline int reap_pair(const struct tuple *flow, const struct ct_entry 
 
 	if (pair.forward && (!only_expired || clock_expired(pair.forward->expires, now)))
 		run->args.nat_deleted += reap_half(flow, pair.forward) == REAP_DELETED;
-	if (pair.reverse &&
-	    (only_expired ? clock_expired(pair.reverse->expires, now) : owned))
+	if (pair.reverse && (only_expired ? clock_expired(pair.reverse->expires, now) : owned))
 		run->args.nat_deleted += reap_half(&pair.reverse_key, pair.reverse) == REAP_DELETED;
 	return 0;
 }

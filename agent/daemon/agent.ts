@@ -22,6 +22,7 @@ import { createNotifier, type Notifier } from './notify.ts';
 import {
   collect,
   collectInterval,
+  hearDatapath,
   keepNode,
   loadReapers,
   metricSources,
@@ -175,10 +176,13 @@ interface Attached extends Loaded {
 async function serve(parts: Attached, stack: AsyncDisposableStack): Promise<Reloader> {
   const { settings, version, datapath, pages, server, loader, node, reapers, logger } = parts;
   const { config } = settings;
-  const sources = metricSources(settings, version, datapath, node);
-  const metrics = registerMetrics(pages.registry, sources);
+  const metrics = registerMetrics(pages.registry, {
+    ...metricSources(settings, version, datapath, node),
+    interval: () => collector.status().intervalSeconds,
+  });
   const collector = collect(settings, datapath, reapers, metrics, logger);
   stack.defer(() => collector.stop());
+  stack.use(hearDatapath(datapath, collector, metrics, logger));
   const reloader = stack.use(
     createReloader({
       ...parts,

@@ -1,6 +1,11 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
-import { type AttachMode, ENDPOINT_HOOKS, listAttachments } from '../engine/attach.ts';
+import {
+  type AttachMode,
+  type Attachment,
+  ENDPOINT_HOOKS,
+  listAttachments,
+} from '../engine/attach.ts';
 import { type Collector, startCollector } from '../engine/collector.ts';
 import type { Datapath } from '../engine/datapath.ts';
 import { knownNames } from '../engine/known.ts';
@@ -10,9 +15,10 @@ import { FAMILIES, type Family } from '../lib/ip.ts';
 import { datapathNow, readNodeState } from '../tables/clock.ts';
 import { readCounters, readTurnover } from '../tables/counters.ts';
 import { readDevices } from '../tables/devices.ts';
-import { HOOKS } from '../tables/names.ts';
-import type { Metrics, MetricsSources } from '../telemetry/metrics.ts';
+import { HOOKS, type Hook } from '../tables/names.ts';
+import type { HookCount, Metrics, MetricsSources } from '../telemetry/metrics.ts';
 import { openEndpointStore } from './endpoint-store.ts';
+import { type Signal, watchEvents } from './events.ts';
 import { createNode, type NodeKeeper } from './node.ts';
 import type { Settings } from './reload.ts';
 import { connectionTables, rowTables } from './tables.ts';
@@ -106,18 +112,27 @@ export function metricSources(
   version: string,
   datapath: Datapath,
   node: NodeKeeper,
-): MetricsSources {
+): Omit<MetricsSources, 'interval'> {
   return {
     version,
     settings() {
-      const { node, masquerade, gc } = settings.config;
+      const { node, masquerade } = settings.config;
       const { min, max } = masquerade.ports;
-      return { node: node.name, ports: max - min + 1, interval: collectInterval(gc) };
+      return { node: node.name, ports: max - min + 1 };
     },
+    hooks: () => countHooks(node.hooks()),
     counters: (family) => readCounters(datapath.map(family, 'counters')),
     reattached: () => node.reattached(),
     capacity: (family, table) => datapath.map(family, table).maxEntries,
   };
+}
+
+function countHooks(hooks: readonly Attachment[]): ReturnType<MetricsSources['hooks']> {
+  const count = (hook: Hook) => {
+    const wanted = hooks.filter((slot) => slot.hook === hook);
+    return { attached: wanted.filter(({ attached }) => attached).length, expected: wanted.length };
+  };
+  return Object.fromEntries(HOOKS.map((hook) => [hook, count(hook)])) as Record<Hook, HookCount>;
 }
 
 /** Seconds between passes. */
@@ -143,7 +158,24 @@ export function collect(
     logger,
     onPass: metrics.onPass,
     onFailure: metrics.onFailure,
+    onRecord: metrics.onRecord,
   });
+}
+
+/** What the datapath tells makes the collector come before its time. */
+export function hearDatapath(
+  datapath: Datapath,
+  collector: Collector,
+  metrics: Metrics,
+  logger: Logger,
+): Disposable {
+  const [ipv4, ipv6] = [datapath.map('ipv4', 'events'), datapath.map('ipv6', 'events')];
+  const onSignal = (signal: Signal) => {
+    metrics.onSignal(signal);
+    if (signal.type === 'table_fill') collector.relieve(signal.family);
+    else collector.run('nat_pressure').catch(() => {});
+  };
+  return watchEvents({ ipv4, ipv6 }, onSignal, logger);
 }
 
 function datapathClock(bpffs: string): () => number {

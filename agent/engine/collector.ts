@@ -20,6 +20,8 @@ export interface CollectorOptions extends PassTools {
   onPass(result: PassResult): void;
   /** After a table whose pass failed. */
   onFailure(table: CollectedTable, error: unknown): void;
+  /** After a pass over all tables. */
+  onRecord(record: PassRecord): void;
 }
 
 export interface Collector {
@@ -107,6 +109,7 @@ export function startCollector(options: CollectorOptions): Collector {
       status.runs++;
       status.passes = results;
       status.history = [record, ...status.history].slice(0, HISTORY);
+      options.onRecord(record);
       return results;
     });
   }

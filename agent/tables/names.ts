@@ -1,5 +1,6 @@
 import {
   drop_reason,
+  event_type,
   flow_class,
   hook,
   nat_class,
@@ -24,6 +25,7 @@ export type DropReason = Label<typeof drop_reason, 'DROP_'>;
 export type ConnectionTable = Label<typeof table, 'TABLE_'>;
 export type RestoredHalf = Label<typeof restored, 'RESTORED_'>;
 export type UpdateError = Label<typeof update_error, 'UPDATE_'>;
+export type EventType = Label<typeof event_type, 'EVENT_'>;
 export type NatClass = Label<typeof nat_class, 'NAT_CLASS_'>;
 export type FlowClass = Label<typeof flow_class, 'FLOW_'>;
 
@@ -36,6 +38,7 @@ export const CONNECTION_TABLES: readonly ConnectionTable[] = labels(table, 'TABL
 export const OUTER_SUFFIX = '_maps';
 export const RESTORED_HALVES: readonly RestoredHalf[] = labels(restored, 'RESTORED_');
 export const UPDATE_ERRORS: readonly UpdateError[] = labels(update_error, 'UPDATE_');
+export const EVENT_TYPES: readonly EventType[] = labels(event_type, 'EVENT_');
 export const NAT_CLASSES: readonly NatClass[] = labels(nat_class, 'NAT_CLASS_');
 export const FLOW_CLASSES: readonly FlowClass[] = labels(flow_class, 'FLOW_');
 

@@ -1,16 +1,23 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, type Registry } from 'prom-client';
-import type { PassResult } from '../engine/pass.ts';
+import { collectDefaultMetrics, Histogram, type Registry } from 'prom-client';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import type { Counters } from '../tables/counters.ts';
-import type { Hook } from '../tables/names.ts';
+import {
+  type ConnectionTable,
+  EVENT_TYPES,
+  type EventType,
+  HOOKS,
+  type Hook,
+} from '../tables/names.ts';
 import { attemptsHistogram } from './attempts.ts';
+import { type CollectorMetrics, collectorMetrics, eachTable } from './collector-metrics.ts';
+import { addDatapathMetrics } from './datapath-metrics.ts';
+import { type Maker, metricMaker, PREFIX } from './maker.ts';
+import { oncePerScrape } from './once.ts';
 
-const PREFIX = 'sekisho_';
 /** Seconds: an unchanged network, some hooks, a scrub of large tables. */
 const RECONCILE_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
-const PROTOCOLS = { ct_tcp: 'tcp', ct_any: 'any' } as const;
-
-type TableName = PassResult['table'];
+/** Gauges with the name of a counter, which Prometheus takes for a mistake. */
+const MISNAMED = ['handles', 'requests', 'resources'].map((what) => `nodejs_active_${what}_total`);
 
 /** What a reload may change; read at every scrape. */
 export interface MetricsSettings {
@@ -18,42 +25,55 @@ export interface MetricsSettings {
   node: string;
   /** Ports in the NAT range. */
   ports: number;
-  /** Seconds between passes. */
-  interval: number;
+}
+
+/** Of all interfaces and both families. */
+export interface HookCount {
+  attached: number;
+  /** How many there should be. */
+  expected: number;
 }
 
 export interface MetricsSources {
   version: string;
   settings(): MetricsSettings;
+  /** Seconds between passes. */
+  interval(): number;
+  hooks(): Readonly<Record<Hook, HookCount>>;
   /** How often each hook had to be attached again. */
   reattached(): Readonly<Record<Hook, number>>;
   /** Counters of a family's datapath, read at every scrape. */
   counters(family: Family): Counters;
   /** Entries a connection table can hold. */
-  capacity(family: Family, table: TableName): number;
+  capacity(family: Family, table: ConnectionTable): number;
 }
 
-/** What the collector and the reloader tell the metrics. */
-export interface Metrics {
+/** What the parts of the daemon tell the metrics. */
+export interface Metrics extends CollectorMetrics {
   onReload(status: 'applied' | 'refused'): void;
-  onPass(result: PassResult): void;
-  onFailure(table: { family: Family; table: TableName }): void;
+  onSignal(signal: { family: Family; type: EventType; count: number }): void;
+  onResize(resize: {
+    family: Family;
+    table: ConnectionTable;
+    status: 'completed' | 'failed';
+  }): void;
 }
 
 /** Fills a registry: datapath counters are read when it is scraped, the rest is told. */
 export function registerMetrics(registry: Registry, sources: MetricsSources): Metrics {
   collectDefaultMetrics({ register: registry });
+  for (const name of MISNAMED) registry.removeSingleMetric(name);
   const make = metricMaker(registry);
+  const counters = oncePerScrape(sources.counters);
   addAgentMetrics(make, sources);
-  addDatapathMetrics(make, sources);
-  registry.registerMetric(attemptsHistogram(`${PREFIX}nat_port_allocation_attempts`, sources));
-  const reloads = make.counter('config_reloads_total', 'Configurations that were read again.', [
-    'status',
-  ]);
-  for (const status of ['applied', 'refused']) reloads.inc({ status }, 0);
+  addDatapathMetrics(make, counters);
+  registry.registerMetric(attemptsHistogram(`${PREFIX}nat_port_allocation_attempts`, { counters }));
+  const { interval, capacity, settings } = sources;
   return {
-    ...collectorMetrics(make, sources),
-    onReload: (status: 'applied' | 'refused') => reloads.inc({ status }),
+    ...collectorMetrics(make, { interval, capacity, ports: () => settings().ports }),
+    onReload: reloadCounter(make),
+    onSignal: signalCounter(make),
+    onResize: resizeCounter(make),
   };
 }
 
@@ -68,64 +88,24 @@ export function reconcileTimer(registry: Registry): (seconds: number) => void {
   return (seconds) => histogram.observe(seconds);
 }
 
-type Maker = ReturnType<typeof metricMaker>;
-
-function metricMaker(registry: Registry) {
-  const registers = [registry];
-  return {
-    counter: (name: string, help: string, labelNames: string[] = []) =>
-      new Counter({ name: PREFIX + name, help, labelNames, registers }),
-    gauge: (name: string, help: string, labelNames: string[] = []) =>
-      new Gauge({ name: PREFIX + name, help, labelNames, registers }),
-    /** A gauge whose value stands elsewhere. */
-    reading(
-      name: string,
-      help: string,
-      labelNames: string[],
-      read: (gauge: Gauge<string>) => void,
-    ) {
-      new Gauge({
-        name: PREFIX + name,
-        help,
-        labelNames,
-        registers,
-        collect() {
-          this.reset();
-          read(this);
-        },
-      });
-    },
-    /** A counter whose value stands elsewhere: `read` tells all of it at every scrape. */
-    mirror(
-      name: string,
-      help: string,
-      labelNames: string[],
-      read: (set: (labels: Record<string, string>, value: number | bigint) => void) => void,
-    ) {
-      new Counter({
-        name: PREFIX + name,
-        help,
-        labelNames,
-        registers,
-        collect() {
-          this.reset();
-          read((labels, value) => this.inc(labels, Number(value)));
-        },
-      });
-    },
-  };
-}
-
-function addAgentMetrics(make: Maker, { version, settings, reattached }: MetricsSources): void {
+function addAgentMetrics(make: Maker, sources: MetricsSources): void {
+  const { version, settings, reattached } = sources;
+  const hooks = oncePerScrape((_: 'all') => sources.hooks());
   make.reading(
     'agent_info',
     'Always 1; what runs here is in the labels.',
     ['version', 'node'],
-    (gauge) => gauge.set({ version, node: settings().node }, 1),
+    (set) => set({ version, node: settings().node }, 1),
   );
-  make.reading('conntrack_gc_interval_seconds', 'Seconds between collection passes.', [], (gauge) =>
-    gauge.set(settings().interval),
-  );
+  for (const [what, help] of [
+    ['attached', 'Programs that are on their hooks, of all interfaces and both families.'],
+    ['expected', 'Programs that should be on their hooks.'],
+  ] as const) {
+    make.reading(`hooks_${what}`, help, ['hook'], (set) => {
+      const counts = hooks('all');
+      for (const hook of HOOKS) set({ hook }, counts[hook][what]);
+    });
+  }
   make.mirror(
     'hook_reattached_total',
     'Hooks that someone detached and that were attached again.',
@@ -136,134 +116,27 @@ function addAgentMetrics(make: Maker, { version, settings, reattached }: Metrics
   );
 }
 
-function addDatapathMetrics(make: Maker, { counters }: MetricsSources): void {
-  make.mirror(
-    'datapath_packets_total',
-    'Packets by hook and how they left it.',
-    ['family', 'hook', 'verdict'],
-    (set) =>
-      eachFamily(counters, (family, { packets }) =>
-        eachPair(packets, (hook, verdict, count) => set({ family, hook, verdict }, count)),
-      ),
-  );
-  make.mirror(
-    'drop_total',
-    'Dropped packets by hook and reason.',
-    ['family', 'hook', 'reason'],
-    (set) =>
-      eachFamily(counters, (family, { drops }) =>
-        eachPair(drops, (hook, reason, count) => set({ family, hook, reason }, count)),
-      ),
-  );
-  make.mirror(
-    'nat_restored_total',
-    'Connections saved: lost NAT records that a packet brought back.',
-    ['family', 'half'],
-    (set) =>
-      eachFamily(counters, (family, { restored }) => {
-        for (const [half, count] of Object.entries(restored)) set({ family, half }, count);
-      }),
-  );
-  make.mirror(
-    'map_update_errors_total',
-    'Updates of connection tables that the kernel refused.',
-    ['map', 'errno'],
-    (set) =>
-      eachFamily(counters, (family, { updateErrors }) =>
-        eachPair(updateErrors, (table, errno, count) =>
-          set({ map: `${family}/${table}`, errno: errno.toUpperCase() }, count),
-        ),
-      ),
-  );
-  make.mirror(
-    'nat_port_allocation_failures_total',
-    'New flows for which no port was free.',
-    ['family'],
-    (set) =>
-      eachFamily(counters, (family, { natAttempts }) => set({ family }, natAttempts.at(-1) ?? 0)),
-  );
+function reloadCounter(make: Maker): Metrics['onReload'] {
+  const help = 'Configurations that were read again.';
+  const reloads = make.counter('config_reloads_total', help, ['status']);
+  for (const status of ['applied', 'refused']) reloads.inc({ status }, 0);
+  return (status) => reloads.inc({ status });
 }
 
-function collectorMetrics(make: Maker, { capacity, settings }: MetricsSources) {
-  const runs = make.counter('conntrack_gc_runs_total', 'Passes over connection tables.', [
-    'family',
-    'protocol',
-    'status',
-  ]);
-  const duration = make.gauge('conntrack_gc_duration_seconds', 'Duration of the last pass.', [
-    'family',
-    'protocol',
-  ]);
-  const entries = make.gauge('conntrack_gc_entries', 'Entries that the last pass met.', [
-    'family',
-    'protocol',
-    'status',
-  ]);
-  const natEntries = make.counter('nat_gc_entries_total', 'NAT entries that passes deleted.', [
-    'family',
-    'direction',
-    'status',
-  ]);
-  const portsUsed = make.gauge(
-    'nat_ports_used_ratio_max',
-    'Share of the NAT range in use towards the destination that uses most of it.',
-    ['family'],
-  );
-  const mapEntries = make.gauge('map_entries', 'Entries, as the last pass counted.', ['map']);
-  const mapCapacity = make.gauge('map_capacity', 'Entries a map can hold.', ['map']);
-  const mapPressure = make.gauge('map_pressure', 'Entries by capacity, 0 to 1.', ['map']);
-  const evictions = make.counter('map_evictions_total', 'Entries that LRU took.', ['map']);
-  const evictedBefore = new Map<string, number>();
+function signalCounter(make: Maker): Metrics['onSignal'] {
+  const help = 'Signals from the datapath that the agent heard.';
+  const signals = make.counter('datapath_events_total', help, ['family', 'type']);
   for (const family of FAMILIES) {
-    for (const protocol of Object.values(PROTOCOLS)) {
-      for (const status of ['completed', 'failed']) runs.inc({ family, protocol, status }, 0);
-    }
+    for (const type of EVENT_TYPES) signals.inc({ family, type }, 0);
   }
-
-  return {
-    onPass(result: PassResult) {
-      const { family, table, alive, deleted, skipped, natDeleted, evicted, nat } = result;
-      const map = `${family}/${table}`;
-      const size = capacity(family, table);
-      mapEntries.set({ map }, alive);
-      mapCapacity.set({ map }, size);
-      mapPressure.set({ map }, alive / size);
-      const before = evictedBefore.get(map) ?? 0;
-      evictions.inc({ map }, Math.max(0, evicted - before));
-      evictedBefore.set(map, Math.max(evicted, before));
-      if (table === 'snat') {
-        for (const direction of ['egress', 'ingress'] as const) {
-          natEntries.inc({ family, direction, status: 'deleted' }, nat?.deleted[direction] ?? 0);
-        }
-        portsUsed.set({ family }, (nat?.portsUsedMax ?? 0) / settings().ports);
-        return;
-      }
-      const protocol = PROTOCOLS[table];
-      runs.inc({ family, protocol, status: 'completed' });
-      duration.set({ family, protocol }, result.durationMs / 1000);
-      entries.set({ family, protocol, status: 'alive' }, alive);
-      entries.set({ family, protocol, status: 'deleted' }, deleted);
-      entries.set({ family, protocol, status: 'skipped' }, skipped);
-      natEntries.inc({ family, direction: 'pair', status: 'deleted' }, natDeleted);
-    },
-    onFailure({ family, table }: { family: Family; table: TableName }) {
-      if (table !== 'snat') runs.inc({ family, protocol: PROTOCOLS[table], status: 'failed' });
-    },
-  };
+  return ({ family, type, count }) => signals.inc({ family, type }, count);
 }
 
-function eachFamily(
-  counters: (family: Family) => Counters,
-  visit: (family: Family, counters: Counters) => void,
-): void {
-  for (const family of FAMILIES) visit(family, counters(family));
-}
-
-function eachPair<Value>(
-  table: Record<string, Record<string, Value>>,
-  visit: (outer: string, inner: string, value: Value) => void,
-): void {
-  for (const [outer, row] of Object.entries(table)) {
-    for (const [inner, value] of Object.entries(row)) visit(outer, inner, value);
-  }
+function resizeCounter(make: Maker): Metrics['onResize'] {
+  const help = 'Connection tables that were given another capacity.';
+  const resizes = make.counter('map_resizes_total', help, ['map', 'status']);
+  eachTable((_family, _table, map) => {
+    for (const status of ['completed', 'failed']) resizes.inc({ map, status }, 0);
+  });
+  return ({ family, table, status }) => resizes.inc({ map: `${family}/${table}`, status });
 }

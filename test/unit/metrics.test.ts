@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Registry } from 'prom-client';
+import type { PassRecord } from '../../agent/engine/collector.ts';
 import type { PassResult } from '../../agent/engine/pass.ts';
 import { nameCounters } from '../../agent/tables/counters.ts';
 import { reconcileTimer, registerMetrics } from '../../agent/telemetry/metrics.ts';
@@ -20,18 +21,25 @@ const PASS: PassResult = {
 function openMetrics() {
   const registry = new Registry();
   const reconciled = reconcileTimer(registry);
+  const reads: string[] = [];
+  const hook = { attached: 3, expected: 4 };
   const metrics = registerMetrics(registry, {
     version: '1.2.3',
-    settings: () => ({ node: 'node-a', ports: 1000, interval: 30 }),
+    settings: () => ({ node: 'node-a', ports: 1000 }),
+    interval: () => 30,
+    hooks: () => ({ from_endpoint: hook, to_endpoint: hook, from_netdev: hook, to_netdev: hook }),
     reattached: () => ({ from_endpoint: 0, to_endpoint: 0, from_netdev: 0, to_netdev: 0 }),
-    counters: () => nameCounters([]),
+    counters(family) {
+      reads.push(family);
+      return nameCounters([]);
+    },
     capacity: () => 1000,
   });
   const sample = async (name: string) => {
     const line = (await registry.metrics()).split('\n').find((text) => text.startsWith(`${name} `));
     return line === undefined ? undefined : Number(line.slice(name.length));
   };
-  return { registry, reconciled, metrics, sample };
+  return { registry, reconciled, metrics, sample, reads };
 }
 
 test('every published metric is served', async () => {
@@ -84,4 +92,59 @@ test('reconciling is timed in seconds', async () => {
   assert.equal(await sample('sekisho_reconcile_duration_seconds_bucket{le="0.025"}'), 0);
   assert.equal(await sample('sekisho_reconcile_duration_seconds_bucket{le="0.05"}'), 1);
   assert.equal(await sample('sekisho_reconcile_duration_seconds_count'), 2);
+});
+
+test('a scrape reads the counters of each family once', async () => {
+  const { registry, reads } = openMetrics();
+  await registry.metrics();
+  assert.deepEqual(reads, ['ipv4', 'ipv6']);
+  await registry.metrics();
+  assert.equal(reads.length, 4);
+});
+
+test('a pass counts under each of its reasons, and one that failed is no success', async () => {
+  const { metrics, sample } = openMetrics();
+  const record: PassRecord = {
+    ...{ at: 1_700_000_000_000, reasons: ['interval', 'nat_pressure'], status: 'completed' },
+    ...{ durationMs: 500, intervalSeconds: 30, deleted: 0 },
+  };
+  metrics.onRecord(record);
+  metrics.onRecord({ ...record, at: 1_800_000_000_000, reasons: ['interval'], status: 'failed' });
+  const passes = (reason: string, status: string) =>
+    sample(`sekisho_conntrack_gc_passes_total{reason="${reason}",status="${status}"}`);
+  assert.equal(await passes('interval', 'completed'), 1);
+  assert.equal(await passes('nat_pressure', 'completed'), 1);
+  assert.equal(await passes('interval', 'failed'), 1);
+  assert.equal(await passes('start', 'failed'), 0);
+  const success = 'sekisho_conntrack_gc_last_success_timestamp_seconds';
+  assert.equal(await sample(success), 1_700_000_000.5);
+});
+
+test('connections are told by class, and those that relief took', async () => {
+  const { metrics, sample } = openMetrics();
+  metrics.onPass({ ...PASS, classes: { closing: 3, established: 7 } });
+  metrics.onRelief({ family: 'ipv6', table: 'snat', classes: { syn: 4 } });
+  const labels = 'family="ipv4",protocol="tcp",class="established"';
+  assert.equal(await sample(`sekisho_conntrack_entries{${labels}}`), 7);
+  const taken = 'sekisho_conntrack_gc_relieved_total{map="ipv6/snat",class="syn"}';
+  assert.equal(await sample(taken), 4);
+});
+
+test('signals, resizes and halves brought back begin at zero and are counted', async () => {
+  const { metrics, sample } = openMetrics();
+  const heard = 'sekisho_datapath_events_total{family="ipv4",type="table_fill"}';
+  const resized = 'sekisho_map_resizes_total{map="ipv4/snat",status="completed"}';
+  const completed = 'sekisho_nat_gc_completed_total{family="ipv4"}';
+  const all = async () => [await sample(heard), await sample(resized), await sample(completed)];
+  assert.deepEqual(await all(), [0, 0, 0]);
+  metrics.onSignal({ family: 'ipv4', type: 'table_fill', count: 5 });
+  metrics.onResize({ family: 'ipv4', table: 'snat', status: 'completed' });
+  metrics.onPass({ ...PASS, table: 'snat', completed: 2 });
+  assert.deepEqual(await all(), [5, 1, 2]);
+});
+
+test('hooks that are there stand beside those that should be', async () => {
+  const { sample } = openMetrics();
+  assert.equal(await sample('sekisho_hooks_attached{hook="to_netdev"}'), 3);
+  assert.equal(await sample('sekisho_hooks_expected{hook="to_netdev"}'), 4);
 });
