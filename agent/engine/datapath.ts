@@ -4,7 +4,7 @@ import { unpin } from '../kernel/fs.ts';
 import { type BpfMap, openPinnedMap } from '../kernel/map.ts';
 import { type BpfObject, openObject } from '../kernel/object.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
-import { CONNECTION_TABLES, HOOKS } from '../tables/names.ts';
+import { CONNECTION_TABLES, type ConnectionTable, HOOKS, OUTER_SUFFIX } from '../tables/names.ts';
 import { type Programs, pinnedProgramIds } from './attach.ts';
 import { carryOver, endCarryOver, type LoadedTable } from './carry-over.ts';
 import { type LayoutRecord, readLayoutRecord, writeLayoutRecord } from './layout-record.ts';
@@ -13,13 +13,16 @@ import type { Logger } from './logger.ts';
 import { objectPath } from './objects.ts';
 import { type FoundTable, findTables, isOuter, type TableSizes } from './pinned-tables.ts';
 import { familyDirectory, isStaged, stagedPin } from './pins.ts';
+import { type ResizedMaps, recoverSlots } from './resize.ts';
 import { type TableLayout, tableLayout } from './table-layout.ts';
 
 export type { TableSizes } from './pinned-tables.ts';
 
-/** The loaded datapath: open maps by the name of their pin, and programs by their hook. */
-export interface Datapath extends Disposable {
-  map(family: Family, name: string): BpfMap;
+/**
+ * The loaded datapath: open maps by the name of their pin, and programs by their hook. A resize
+ * puts another map in a table's place: ask again for one rather than keep it.
+ */
+export interface Datapath extends ResizedMaps, Disposable {
   mapNames(family: Family): string[];
   programs: Programs;
   /**
@@ -128,11 +131,36 @@ function openLoaded(
     staging: replaced.length > 0 ? [...record.staging, ...idsOf(programs)] : [],
   });
   for (const table of tables) pinTable(table);
+  const maps = stack.use(openMaps(tables));
+  recoverTables(tables, maps);
   sweepStaged(bpffs, replaced);
   for (const { target } of tables) target?.close();
 
   const owned = stack.move();
+  return {
+    ...maps,
+    programs,
+    carryOver: () => carryOver(replaced, logger),
+    async settle() {
+      if (replaced.length === 0) return;
+      await endCarryOver(replaced, logger);
+      writeLayoutRecord(bpffs, { maps: current, staging: [] });
+      for (const { source, previous } of replaced)
+        for (const map of [source, previous]) map?.close();
+    },
+    [Symbol.dispose]: () => owned.dispose(),
+  };
+}
+
+type OpenMaps = Pick<Datapath, 'map' | 'mapNames' | 'previous' | 'put'> & Disposable;
+
+/** Owns the maps of tables, and what a resize puts in their place. */
+function openMaps(tables: readonly LoadedTable[]): OpenMaps {
   const maps = new Map(tables.map(({ family, name, map }) => [`${family}/${name}`, map]));
+  const halfway = new Map<string, BpfMap>();
+  for (const { family, name, state, previous } of tables) {
+    if (state === 'adopted' && previous) halfway.set(`${family}/${name}`, previous);
+  }
   return {
     map(family, name) {
       const map = maps.get(`${family}/${name}`);
@@ -143,16 +171,27 @@ function openLoaded(
       [...maps.keys()]
         .filter((path) => path.startsWith(`${family}/`))
         .map((path) => path.slice(family.length + 1)),
-    programs,
-    carryOver: () => carryOver(replaced, logger),
-    async settle() {
-      if (replaced.length === 0) return;
-      await endCarryOver(replaced, logger);
-      writeLayoutRecord(bpffs, { maps: current, staging: [] });
-      for (const { source } of replaced) source?.close();
+    previous: (family, table) => halfway.get(`${family}/${table}`),
+    put(family, table, current, previous) {
+      const path = `${family}/${table}`;
+      const before = [maps.get(path), halfway.get(path)];
+      maps.set(path, current);
+      if (previous) halfway.set(path, previous);
+      else halfway.delete(path);
+      for (const map of before) if (map !== current && map !== previous) map?.close();
     },
-    [Symbol.dispose]: () => owned.dispose(),
+    [Symbol.dispose]() {
+      for (const map of [...maps.values(), ...halfway.values()]) map.close();
+    },
   };
+}
+
+/** Undoes resizes that were cut short early on; the others are there to be finished. */
+function recoverTables(tables: readonly LoadedTable[], { map }: OpenMaps): void {
+  for (const { family, name, state, path } of tables) {
+    if (state === 'replaced' || !CONNECTION_TABLES.includes(name as ConnectionTable)) continue;
+    recoverSlots(path, map(family, name + OUTER_SUFFIX), map(family, name));
+  }
 }
 
 function idsOf(programs: Programs): number[] {
@@ -162,15 +201,16 @@ function idsOf(programs: Programs): number[] {
 function layoutsOf(tables: LoadedTable[]): LayoutRecord['maps'] {
   const inner = tables.filter(({ name }) => !isOuter(name));
   return new Map(
-    inner.map(({ family, name, map }): [number, TableLayout] => [
-      map.id,
-      tableLayout(family, name),
-    ]),
+    inner.flatMap(({ family, name, state, map, previous }): [number, TableLayout][] => {
+      const layout = tableLayout(family, name);
+      const both = state === 'adopted' && previous ? [map, previous] : [map];
+      return both.map(({ id }) => [id, layout]);
+    }),
   );
 }
 
 function layoutsBefore(replaced: LoadedTable[], { maps }: LayoutRecord): LayoutRecord['maps'] {
-  const ids = new Set(replaced.map(({ source }) => source?.id));
+  const ids = new Set(replaced.flatMap(({ source, previous }) => [source?.id, previous?.id]));
   return new Map([...maps].filter(([id]) => ids.has(id)));
 }
 

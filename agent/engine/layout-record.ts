@@ -58,6 +58,19 @@ export function writeLayoutRecord(bpffs: string, { maps, staging }: LayoutRecord
   if (!pinned) map.pin(path);
 }
 
+/** Adds a map to the record. */
+export function recordLayout(bpffs: string, id: number, layout: TableLayout): void {
+  const { maps, staging } = readLayoutRecord(bpffs);
+  writeLayoutRecord(bpffs, { maps: new Map([...maps, [id, layout]]), staging });
+}
+
+/** Takes a map out of the record. */
+export function forgetLayout(bpffs: string, id: number): void {
+  const { maps, staging } = readLayoutRecord(bpffs);
+  const left = [...maps].filter(([recorded]) => recorded !== id);
+  writeLayoutRecord(bpffs, { maps: new Map(left), staging });
+}
+
 function parse(bytes: Uint8Array, path: string): Stored {
   const text = Buffer.from(bytes).toString('utf8').replace(/\0+$/, '');
   try {

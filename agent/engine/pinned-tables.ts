@@ -1,9 +1,10 @@
 import type { BpfMap } from '../kernel/map.ts';
-import { mapById, openPinnedMap } from '../kernel/map.ts';
+import { openPinnedMap } from '../kernel/map.ts';
 import type { BpfObject } from '../kernel/object.ts';
 import { SekishoError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
 import { CONNECTION_TABLES, type ConnectionTable, OUTER_SUFFIX } from '../tables/names.ts';
+import { CURRENT, openMap, PREVIOUS } from '../tables/slots.ts';
 import type { LayoutRecord } from './layout-record.ts';
 import type { Logger } from './logger.ts';
 import { mapPin, stagedPin } from './pins.ts';
@@ -23,6 +24,8 @@ export interface FoundTable {
   state: 'created' | 'adopted' | 'replaced';
   /** The pinned map, where it is replaced by another one. */
   source?: BpfMap;
+  /** What a resize of the pinned one had not emptied yet, when it was cut short. */
+  previous?: BpfMap;
   plan?: TablePlan;
   /**
    * The map that goes on, where it is there already: adopted, or staged by a start that was cut
@@ -44,8 +47,6 @@ export interface FindContext {
   /** Owns what is opened. */
   stack: DisposableStack;
 }
-
-const CURRENT = new Uint8Array(4);
 
 /**
  * Finds what is pinned for each map of an object, and hands the object what it goes on with. A
@@ -69,12 +70,13 @@ function findTable(context: FindContext, name: string): FoundTable {
   const { bpffs, family, object, sizes, layouts, inUse, logger, stack } = context;
   const path = mapPin(bpffs, family, name);
   const size = isConnectionTable(name) ? sizes[name] : undefined;
-  const pinned = openCurrent(bpffs, family, name);
+  const { current: pinned, previous } = openPinned(bpffs, family, name);
   if (!pinned) {
     if (size !== undefined) object.setMaxEntries(name, size);
     return { name, path, state: 'created' };
   }
   stack.use(pinned);
+  const rest = previous ? { previous: stack.use(previous) } : {};
   if (size !== undefined && size !== pinned.maxEntries) {
     const fields = { family, table: name, capacity: pinned.maxEntries, configured: size };
     logger.warn(fields, 'table keeps the capacity it was created with');
@@ -84,10 +86,10 @@ function findTable(context: FindContext, name: string): FoundTable {
   if (plan.kind === 'refuse') throw foreignLayout(path, plan.reason);
   if (plan.kind === 'adopt') {
     reuse(context, name, pinned, path);
-    return { name, path, state: 'adopted', target: pinned };
+    return { name, path, state: 'adopted', target: pinned, ...rest };
   }
   if (size !== undefined) object.setMaxEntries(name, pinned.maxEntries);
-  const replaced: FoundTable = { name, path, state: 'replaced', source: pinned, plan };
+  const replaced: FoundTable = { name, path, state: 'replaced', source: pinned, plan, ...rest };
   const staged = inUse ? openPinnedMap(stagedPin(path)) : undefined;
   if (!staged) return replaced;
   stack.use(staged);
@@ -111,22 +113,21 @@ function findOuter(context: FindContext, name: string, inner: FoundTable): Found
 }
 
 /**
- * The outer map tells which table is current; the table's own pin follows it, and is opened
- * wherever it does: opening by id takes CAP_SYS_ADMIN.
+ * The outer map tells which map of a table is current, and whether a resize was cut short; the
+ * pins follow it, and are opened wherever they do: opening by id takes CAP_SYS_ADMIN.
  */
-function openCurrent(bpffs: string, family: Family, name: string): BpfMap | undefined {
+function openPinned(
+  bpffs: string,
+  family: Family,
+  name: string,
+): { current?: BpfMap | undefined; previous?: BpfMap | undefined } {
   const path = mapPin(bpffs, family, name);
-  const pinned = openPinnedMap(path);
-  if (!isConnectionTable(name)) return pinned;
+  if (!isConnectionTable(name)) return { current: openPinnedMap(path) };
   using outer = openPinnedMap(path + OUTER_SUFFIX);
-  const id = outer?.lookupId(CURRENT);
-  if (id === undefined || id === pinned?.id) return pinned;
-  const staged = openPinnedMap(stagedPin(path));
-  const current = staged?.id === id ? staged : mapById(id);
-  if (current !== staged) staged?.close();
-  if (!current) return pinned;
-  pinned?.close();
-  return current;
+  const [id, before] = [outer?.lookupId(CURRENT), outer?.lookupId(PREVIOUS)];
+  const current = (id === undefined ? undefined : openMap(id, path)) ?? openPinnedMap(path);
+  if (before === undefined || before === current?.id) return { current };
+  return { current, previous: openMap(before, path) };
 }
 
 function reuse({ object }: FindContext, name: string, map: BpfMap, path: string): void {

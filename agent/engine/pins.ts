@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Family } from '../lib/ip.ts';
+import { PREVIOUS_SUFFIX, STAGED_SUFFIX } from '../tables/names.ts';
 
 /** Where the maps of a family are pinned. */
 export function familyDirectory(bpffs: string, family: Family): string {
@@ -13,12 +14,17 @@ export function mapPin(bpffs: string, family: Family, name: string): string {
 
 /** Where the successor of a pin is put until it takes the pin's place. */
 export function stagedPin(path: string): string {
-  return `${path}_new`;
+  return path + STAGED_SUFFIX;
 }
 
 /** Whether a name is that of a staged pin. */
 export function isStaged(name: string): boolean {
-  return name.endsWith('_new');
+  return name.endsWith(STAGED_SUFFIX);
+}
+
+/** Where the map that a resize has not emptied yet is pinned. */
+export function previousPin(path: string): string {
+  return path + PREVIOUS_SUFFIX;
 }
 
 /** Where the state that both families share is pinned. */

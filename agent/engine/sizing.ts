@@ -2,6 +2,7 @@ import { layouts } from '../abi/generated.ts';
 import { ConfigError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
 import { FAMILIES } from '../lib/ip.ts';
+import type { ConnectionTable } from '../tables/names.ts';
 
 /** The tables whose size depends on the machine, by their key under `maps:`. */
 export const SIZED_TABLES = ['ctTcp', 'ctAny', 'nat'] as const;
@@ -12,12 +13,22 @@ export interface MapSettings extends Record<SizedTable, number | 'auto'> {
   memoryRatio: number;
 }
 
+/** Under which name each is pinned. */
+export const PINNED_AS = {
+  ctTcp: 'ct_tcp',
+  ctAny: 'ct_any',
+  nat: 'snat',
+} as const satisfies Record<SizedTable, ConnectionTable>;
+
 /** Entries of each table; the two families have one map of this size each. */
 export type MapSizes = Record<SizedTable, number>;
 
 const DEFAULT_ENTRIES: MapSizes = { ctTcp: 524_288, ctAny: 262_144, nat: 524_288 };
 const LEAST_ENTRIES: MapSizes = { ctTcp: 131_072, ctAny: 65_536, nat: 131_072 };
 const MOST_ENTRIES = 16_777_216;
+
+/** The sizes that a table can be asked to have. */
+export const [LEAST_SIZE, MOST_SIZE] = [1024, MOST_ENTRIES];
 
 const FILL_SHARE = 64;
 const LEAST_FILL_STEP = 64;

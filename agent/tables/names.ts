@@ -36,6 +36,10 @@ export const DROP_REASONS: readonly DropReason[] = labels(drop_reason, 'DROP_');
 export const CONNECTION_TABLES: readonly ConnectionTable[] = labels(table, 'TABLE_');
 /** The map that leads to a connection table is pinned under the table's name and this. */
 export const OUTER_SUFFIX = '_maps';
+/** While a table is resized, the map that it had is pinned under the table's name and this... */
+export const PREVIOUS_SUFFIX = '_previous';
+/** ...and the successor of a pin under its name and this, until it takes the pin's place. */
+export const STAGED_SUFFIX = '_new';
 export const RESTORED_HALVES: readonly RestoredHalf[] = labels(restored, 'RESTORED_');
 export const UPDATE_ERRORS: readonly UpdateError[] = labels(update_error, 'UPDATE_');
 export const EVENT_TYPES: readonly EventType[] = labels(event_type, 'EVENT_');

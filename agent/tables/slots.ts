@@ -3,8 +3,12 @@ import { layouts, table_slot } from '../abi/generated.ts';
 import type { Layout } from '../abi/layout.ts';
 import { type BpfMap, mapById, openPinnedMap } from '../kernel/map.ts';
 import type { Family } from '../lib/ip.ts';
-import { type ConnectionTable, OUTER_SUFFIX } from './names.ts';
+import { type ConnectionTable, OUTER_SUFFIX, PREVIOUS_SUFFIX, STAGED_SUFFIX } from './names.ts';
 import { openFamilyMap, requireLayout } from './open.ts';
+
+/** Keys of the slots of an outer map. */
+export const CURRENT = slotKey(table_slot.TABLE_CURRENT);
+export const PREVIOUS = slotKey(table_slot.TABLE_PREVIOUS);
 
 /** The maps that hold a connection table together. */
 export interface TableSlots extends Disposable {
@@ -15,8 +19,8 @@ export interface TableSlots extends Disposable {
 
 /**
  * Opens a connection table: what stands in the slots of its outer map, or the table's own pin
- * where there is no outer map. Throws E_NO_MAPS, E_LAYOUT, and E_PRIVILEGE where a table that is
- * being resized cannot be opened whole (by id: CAP_SYS_ADMIN).
+ * where there is no outer map. Throws E_NO_MAPS, E_LAYOUT, and E_PRIVILEGE where a slot holds a
+ * map that no pin leads to (by id: CAP_SYS_ADMIN).
  */
 export function openSlots(
   bpffs: string,
@@ -27,22 +31,36 @@ export function openSlots(
   using stack = new DisposableStack();
   const layout = { key: layouts[family].tuple, value };
   const pinned = stack.use(openFamilyMap(bpffs, family, table, layout));
-  using outer = openPinnedMap(join(bpffs, family, table + OUTER_SUFFIX));
-  const slot = (number: number) => {
-    const id = outer?.lookupId(slotKey(number));
+  const path = join(bpffs, family, table);
+  using outer = openPinnedMap(path + OUTER_SUFFIX);
+  const slot = (key: Uint8Array) => {
+    const id = outer?.lookupId(key);
     if (id === undefined) return undefined;
     if (id === pinned.id) return pinned;
-    const map = mapById(id);
+    const map = openMap(id, path);
     return map && stack.use(requireLayout(map, `${table} of ${family}`, layout));
   };
-  const current = slot(table_slot.TABLE_CURRENT) ?? pinned;
-  const previous = slot(table_slot.TABLE_PREVIOUS);
+  const current = slot(CURRENT) ?? pinned;
+  const previous = slot(PREVIOUS);
   const owned = stack.move();
   return {
     current,
     previous: previous === current ? undefined : previous,
     [Symbol.dispose]: () => owned.dispose(),
   };
+}
+
+/**
+ * The map with an id that one of the slots of the table pinned at `path` holds: by a pin, where
+ * one leads to it.
+ */
+export function openMap(id: number, path: string): BpfMap | undefined {
+  for (const suffix of ['', STAGED_SUFFIX, PREVIOUS_SUFFIX]) {
+    const map = openPinnedMap(path + suffix);
+    if (map?.id === id) return map;
+    map?.close();
+  }
+  return mapById(id);
 }
 
 function slotKey(number: number): Uint8Array {

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { encode } from '../../agent/abi/codec.ts';
+import { layouts } from '../../agent/abi/generated.ts';
+import { type Datapath, prepareDatapath } from '../../agent/engine/datapath.ts';
+import { readLayoutRecord } from '../../agent/engine/layout-record.ts';
+import { finishResize, resizeTable } from '../../agent/engine/resize.ts';
+import { FAMILIES, type Family } from '../../agent/lib/ip.ts';
+import { CONNECTION_TABLES, type ConnectionTable } from '../../agent/tables/names.ts';
+import { PREVIOUS } from '../../agent/tables/slots.ts';
+import { fillConntrack, fillNat } from '../lib/crowd.ts';
+import { mountBpffs, skipReason } from './sandbox.ts';
+
+const QUIET = { debug() {}, info() {}, warn() {}, error() {} };
+const SIZES = { ct_tcp: 16_384, ct_any: 1024, snat: 16_384 };
+const ENTRIES = 10_000;
+const LIFETIME = 0xffff_0000;
+
+async function load(bpffs: string): Promise<Datapath> {
+  using prepared = prepareDatapath({ bpffs, sizes: SIZES, logger: QUIET });
+  return await prepared.load({ secret: [1n, 2n], hz: 250 });
+}
+
+/** Every entry, as text, in an order of its own. */
+async function contents(datapath: Datapath, family: Family, table: ConnectionTable) {
+  const found: string[] = [];
+  const map = datapath.map(family, table);
+  for await (const { keys, values, count } of map.lookupBatch()) {
+    for (let i = 0; i < count; i++) {
+      const key = Buffer.from(keys.buffer, keys.byteOffset + i * map.keySize, map.keySize);
+      const at = values.byteOffset + i * map.valueSize;
+      found.push(
+        key.toString('hex') + Buffer.from(values.buffer, at, map.valueSize).toString('hex'),
+      );
+    }
+  }
+  return found.sort();
+}
+
+function pinsOf(bpffs: string): string[] {
+  return FAMILIES.flatMap((family) =>
+    readdirSync(join(bpffs, family)).filter((name) => /_(new|previous)$/.test(name)),
+  );
+}
+
+describe('a table that is resized', { skip: skipReason }, () => {
+  it('holds what it held, in a map of the other size', async () => {
+    using bpffs = mountBpffs();
+    using datapath = await load(bpffs.path);
+    const context = { bpffs: bpffs.path, maps: datapath };
+    for (const family of FAMILIES) {
+      const crowd = { family, count: ENTRIES, expires: LIFETIME };
+      await fillConntrack(datapath.map(family, 'ct_tcp'), crowd);
+      await fillNat(datapath.map(family, 'snat'), crowd);
+      for (const table of ['ct_tcp', 'snat'] as const) {
+        const before = await contents(datapath, family, table);
+        for (const entries of [65_536, 12_000]) {
+          const { copied, skipped } = await resizeTable(context, family, table, entries);
+          assert.deepEqual([copied, skipped], [ENTRIES, 0]);
+          assert.equal(datapath.map(family, table).maxEntries, entries);
+          assert.deepEqual(await contents(datapath, family, table), before);
+        }
+        assert.equal(datapath.previous(family, table), undefined);
+      }
+    }
+    assert.deepEqual(pinsOf(bpffs.path), []);
+    const recorded = [...readLayoutRecord(bpffs.path).maps.keys()].sort();
+    const open = FAMILIES.flatMap((family) =>
+      datapath
+        .mapNames(family)
+        .filter((name) => !name.endsWith('_maps'))
+        .map((name) => datapath.map(family, name).id),
+    );
+    assert.deepEqual(recorded, open.sort());
+  });
+
+  it('keeps its size over restarts, and is the one that programs use', async () => {
+    using bpffs = mountBpffs();
+    {
+      using datapath = await load(bpffs.path);
+      await resizeTable({ bpffs: bpffs.path, maps: datapath }, 'ipv4', 'ct_tcp', 20_000);
+    }
+    using datapath = await load(bpffs.path);
+    const map = datapath.map('ipv4', 'ct_tcp');
+    assert.equal(map.maxEntries, 20_000);
+    assert.equal(datapath.map('ipv4', 'ct_tcp_maps').lookupId(new Uint8Array(4)), map.id);
+    assert.equal(datapath.map('ipv4', 'ct_tcp_maps').lookupId(PREVIOUS), undefined);
+  });
+
+  it('is the newer of both where the new map has the entry already', async () => {
+    using bpffs = mountBpffs();
+    using datapath = await load(bpffs.path);
+    const { tuple, ct_entry } = layouts.ipv4;
+    const key = new Uint8Array(tuple.size);
+    const old = datapath.map('ipv4', 'ct_tcp');
+    old.update(key, encode(ct_entry, { expires: 1 }));
+    const context = { bpffs: bpffs.path, maps: datapath };
+    const resized = resizeTable(context, 'ipv4', 'ct_tcp', 20_000);
+    datapath.map('ipv4', 'ct_tcp').update(key, encode(ct_entry, { expires: 2 }));
+    const { copied, skipped } = await resized;
+    assert.deepEqual([copied, skipped], [0, 1]);
+    const value = datapath.map('ipv4', 'ct_tcp').lookup(key);
+    assert.deepEqual(value, encode(ct_entry, { expires: 2 }));
+  });
+
+  it('is finished by the next start where it was cut short', async () => {
+    using bpffs = mountBpffs();
+    const context = (maps: Datapath) => ({ bpffs: bpffs.path, maps });
+    let before: string[];
+    {
+      using datapath = await load(bpffs.path);
+      const crowd = { family: 'ipv4', count: ENTRIES, expires: LIFETIME } as const;
+      await fillConntrack(datapath.map('ipv4', 'ct_tcp'), crowd);
+      before = await contents(datapath, 'ipv4', 'ct_tcp');
+      const cut = { ...datapath, put: () => assert.fail('cut short') };
+      await assert.rejects(resizeTable(context(cut), 'ipv4', 'ct_tcp', 20_000), /cut short/);
+    }
+    using datapath = await load(bpffs.path);
+    assert.deepEqual(pinsOf(bpffs.path), ['ct_tcp_previous']);
+    assert.equal((await finishResize(context(datapath), 'ipv4', 'ct_tcp')).copied, ENTRIES);
+    assert.deepEqual(await contents(datapath, 'ipv4', 'ct_tcp'), before);
+    assert.deepEqual(pinsOf(bpffs.path), []);
+    for (const table of CONNECTION_TABLES) {
+      assert.equal(datapath.previous('ipv4', table), undefined);
+    }
+  });
+});
