@@ -12,14 +12,21 @@ export interface AgentClient {
   delete(path: string): Promise<void>;
 }
 
+interface Call {
+  socketPath: string;
+  method: string;
+  path: string;
+  timeout: number;
+}
+
 /**
  * Speaks to the daemon over its socket. Calls throw E_NOT_RUNNING when nobody answers there,
- * and the daemon's own error (code, message, hint) when it refuses.
+ * within `timeout` milliseconds, and the daemon's own error (code, message, hint) when it refuses.
  */
-export function agentClient(runDir: string): AgentClient {
+export function agentClient(runDir: string, timeout = TIMEOUT_MS): AgentClient {
   const socketPath = join(runDir, 'agent.sock');
   const call = (method: string, path: string, body?: unknown) =>
-    exchange(socketPath, method, path, body);
+    exchange({ socketPath, method, path, timeout }, body);
   return {
     get: async <T>(path: string) => (await call('GET', path)) as T,
     post: async <T>(path: string, body?: unknown) => (await call('POST', path, body)) as T,
@@ -27,16 +34,16 @@ export function agentClient(runDir: string): AgentClient {
   };
 }
 
-function exchange(socketPath: string, method: string, path: string, body: unknown) {
+function exchange(call: Call, body: unknown) {
   const payload = body === undefined ? undefined : JSON.stringify(body);
   const headers = payload === undefined ? {} : { 'content-type': 'application/json' };
   return new Promise<unknown>((resolve, reject) => {
-    const call = request({ socketPath, method, path, headers, timeout: TIMEOUT_MS }, (response) =>
+    const sent = request({ ...call, headers }, (response) =>
       answer(response).then(resolve, reject),
     );
-    call.on('timeout', () => call.destroy(new Error('no answer in time')));
-    call.on('error', (cause) => reject(unreachable(socketPath, cause)));
-    call.end(payload);
+    sent.on('timeout', () => sent.destroy(new Error('no answer in time')));
+    sent.on('error', (cause) => reject(unreachable(call.socketPath, cause)));
+    sent.end(payload);
   });
 }
 

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { formatBytes } from '../lib/units.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, pinsOf } from './context.ts';
+import { resizeMap } from './map-resize.ts';
 import type { MapStats } from './map-stats.ts';
 import { readMapStats } from './map-stats.ts';
 import { createOutput, writeJsonArray, writeLines } from './output.ts';
@@ -10,6 +11,9 @@ import { formatTable } from './text-table.ts';
 export function register(program: Command): void {
   const map = program.command('map').description('maps and their fill');
   addOutputOption(map.command('list')).description('print every pinned map').action(list);
+  addOutputOption(map.command('resize <name> <entries>'))
+    .description('give a table another size, connections kept (ctTcp, ctAny, nat; ipv4/nat)')
+    .action(resizeMap);
 }
 
 async function list(options: OutputOptions, command: Command): Promise<void> {

@@ -8,6 +8,7 @@ import type { AttachMode } from '../engine/attach.ts';
 import type { Datapath } from '../engine/datapath.ts';
 import { refuseForeignHooks, refuseForeignQdiscs } from '../engine/foreign.ts';
 import { watchNetwork } from '../engine/ip-tool.ts';
+import type { PassResult } from '../engine/pass.ts';
 import type { Capabilities } from '../kernel/capabilities.ts';
 import { createLogger } from '../telemetry/log.ts';
 import { reconcileTimer, registerMetrics } from '../telemetry/metrics.ts';
@@ -28,6 +29,7 @@ import {
   metricSources,
   programsOf,
   type Reapers,
+  resizing,
   serving,
   warnOfSmallerRange,
 } from './parts.ts';
@@ -180,13 +182,19 @@ async function serve(parts: Attached, stack: AsyncDisposableStack): Promise<Relo
     ...metricSources(settings, version, datapath, node),
     interval: () => collector.status().intervalSeconds,
   });
-  const collector = collect(settings, datapath, reapers, metrics, logger);
+  const onPass = (result: PassResult) => {
+    metrics.onPass(result);
+    grow(result);
+  };
+  const collector = collect(settings, datapath, reapers, { ...metrics, onPass }, logger);
   stack.defer(() => collector.stop());
+  const { resizer, grow } = resizing(config, { datapath, collector, metrics, logger });
+  void stack.use(resizer).resume();
   stack.use(hearDatapath(datapath, collector, metrics, logger));
   const reloader = stack.use(
     createReloader({
       ...parts,
-      load: loader.reload,
+      load: (next) => collector.exclusive(() => loader.reload(next)),
       listen: pages.listen,
       first: { programs: programsOf(datapath), server },
       applied({ gc, log }) {
@@ -197,7 +205,7 @@ async function serve(parts: Attached, stack: AsyncDisposableStack): Promise<Relo
       onReload: metrics.onReload,
     }),
   );
-  const control = createControl({ ...parts, collector, reloader });
+  const control = createControl({ ...parts, collector, resizer, reloader });
   stack.use(await serveApi(control, join(config.state.runDir, 'agent.sock')));
   pages.problems = () => control.health().problems;
   return reloader;

@@ -2,9 +2,12 @@ import { chmodSync, rmSync } from 'node:fs';
 import fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { formatPath, problemsOf } from '../config/problem.ts';
-import { interfaceName, objectName, unicast } from '../config/values.ts';
+import { integer, interfaceName, objectName, oneOf, unicast } from '../config/values.ts';
 import type { PassResult } from '../engine/pass.ts';
+import type { ResizeResult } from '../engine/resizer.ts';
+import { LEAST_SIZE, MOST_SIZE, SIZED_TABLES, type SizedTable } from '../engine/sizing.ts';
 import { type ErrorCode, SekishoError } from '../lib/errors.ts';
+import type { Family } from '../lib/ip.ts';
 import type { EndpointRequest, StoredEndpoint } from './endpoint-store.ts';
 import type { Status } from './status.ts';
 
@@ -16,6 +19,13 @@ export interface EndpointView extends StoredEndpoint {
   state: 'ready' | 'no_interface' | 'unfit';
 }
 
+/** A table that is to have another size. */
+export interface ResizeRequest {
+  table: SizedTable;
+  family?: Family | undefined;
+  entries: number;
+}
+
 /** What the socket can ask of the daemon. */
 export interface AgentControl {
   status(): Promise<Status>;
@@ -25,6 +35,8 @@ export interface AgentControl {
   addEndpoint(request: EndpointRequest): Promise<{ endpoint: EndpointView; created: boolean }>;
   deleteEndpoint(name: string): Promise<EndpointView>;
   collect(): Promise<PassResult[]>;
+  /** Of one family, or of both. */
+  resize(request: ResizeRequest): Promise<ResizeResult[]>;
 }
 
 const HTTP_STATUS: Partial<Record<ErrorCode, number>> = {
@@ -40,6 +52,12 @@ const endpointBody = z.strictObject({
   name: objectName('web-1'),
   interface: interfaceName('lxc-web-1'),
   addresses: z.array(unicast()).min(1, { error: 'expected at least one IP address' }),
+});
+
+const resizeBody = z.strictObject({
+  table: oneOf(SIZED_TABLES),
+  family: oneOf(['ipv4', 'ipv6']).optional(),
+  entries: integer(LEAST_SIZE, MOST_SIZE, 262_144),
 });
 
 /**
@@ -72,6 +90,9 @@ export function buildApi(control: AgentControl): FastifyInstance {
     control.deleteEndpoint(request.params.name),
   );
   app.post('/v1/gc/run', async () => ({ passes: await control.collect() }));
+  app.post('/v1/maps/resize', async (request) => ({
+    resizes: await control.resize(parse(resizeBody, request.body)),
+  }));
   return app;
 }
 

@@ -1,5 +1,6 @@
 import type { Collector, CollectorStatus } from '../engine/collector.ts';
 import type { Datapath } from '../engine/datapath.ts';
+import type { Resizer } from '../engine/resizer.ts';
 import type { Capabilities } from '../kernel/capabilities.ts';
 import { FAMILIES } from '../lib/ip.ts';
 import type { AgentControl } from './api.ts';
@@ -15,12 +16,13 @@ export interface ControlParts {
   node: NodeKeeper;
   collector: Collector;
   datapath: Datapath;
+  resizer: Resizer;
   reloader: Reloader;
 }
 
 /** What the socket's API does with the parts of the daemon. */
 export function createControl(parts: ControlParts): AgentControl {
-  const { settings, version, startedAt, capabilities, node, collector, datapath } = parts;
+  const { settings, version, startedAt, capabilities, node, collector, datapath, resizer } = parts;
 
   function warnings(): string[] {
     const reload = parts.reloader.last();
@@ -64,6 +66,11 @@ export function createControl(parts: ControlParts): AgentControl {
     addEndpoint: (request) => node.addEndpoint(request),
     deleteEndpoint: (name) => node.deleteEndpoint(name),
     collect: () => collector.run('request'),
+    resize: ({ table, family, entries }) =>
+      resizer.resize({
+        ...{ table, entries, reason: 'request' },
+        families: family ? [family] : FAMILIES,
+      }),
   };
 }
 

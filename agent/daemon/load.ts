@@ -19,7 +19,7 @@ export interface DatapathLoader {
   /** Over the maps that are pinned, or over new ones; calibrates the clock. */
   load(config: Config): Promise<Datapath>;
   /**
-   * With other settings over the maps that `load` opened. Throws E_CONFLICT when those are no
+   * With other settings over the maps that `load` opened, and its own closed. Throws E_CONFLICT when those are no
    * longer what is pinned, since the agent would write to the old ones, and when the compiled
    * programs are not those that it started with: it would fill them in as it knows the old ones.
    */
@@ -52,10 +52,12 @@ export function createLoader(capabilities: Capabilities, logger: Logger): Datapa
       using prepared = prepare(config, logger);
       if (running) refuseStrangers(prepared.strangers(running));
       const { secret, hz } = readNodeState(config.state.bpffs);
-      return await prepared.load({
+      const loaded = await prepared.load({
         ...{ secret, hz, fillStep: stepOf(prepared) },
         ...loadSettings(config, capabilities),
       });
+      loaded.closeMaps();
+      return loaded;
     },
   };
 }

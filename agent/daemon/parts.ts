@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import {
@@ -8,9 +9,13 @@ import {
 } from '../engine/attach.ts';
 import { type Collector, startCollector } from '../engine/collector.ts';
 import type { Datapath } from '../engine/datapath.ts';
+import { createGrower } from '../engine/grower.ts';
 import { knownNames } from '../engine/known.ts';
+import type { PassResult } from '../engine/pass.ts';
 import { loadReaper, type Reaper } from '../engine/reap.ts';
+import { createResizer, type Resizer } from '../engine/resizer.ts';
 import { scrubAddresses } from '../engine/scrub.ts';
+import { possibleCpus } from '../kernel/system.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import { datapathNow, readNodeState } from '../tables/clock.ts';
 import { readCounters, readTurnover } from '../tables/counters.ts';
@@ -160,6 +165,27 @@ export function collect(
     onFailure: metrics.onFailure,
     onRecord: metrics.onRecord,
   });
+}
+
+/** Other sizes for tables: those that are asked for, and those that lasting pressure asks for. */
+export function resizing(
+  { maps, state }: Config,
+  { datapath, collector, metrics, logger }: ResizingParts,
+): { resizer: Resizer; grow: (result: PassResult) => void } {
+  const bound = totalmem() * maps.maxMemoryRatio;
+  const { exclusive } = collector;
+  const { onResize } = metrics;
+  const places = { bpffs: state.bpffs, datapath, exclusive, onResize };
+  const resizer = createResizer({ ...places, bound, cpus: possibleCpus(), logger });
+  const grow = createGrower({ resizer, bound, now: () => performance.now(), logger });
+  return { resizer, grow };
+}
+
+export interface ResizingParts {
+  datapath: Datapath;
+  collector: Collector;
+  metrics: Metrics;
+  logger: Logger;
 }
 
 /** What the datapath tells makes the collector come before its time. */

@@ -23,9 +23,9 @@ export interface CopyResult {
 export interface Copier extends Disposable {
   /**
    * Copies every entry of `previous`, which stands in the table's previous slot. A batch is read
-   * while the kernel copies the one before, both off the event loop.
+   * while the kernel copies the one before, both off the event loop. Aborted, it ends between two.
    */
-  copy(table: ConnectionTable, previous: BpfMap): Promise<CopyResult>;
+  copy(table: ConnectionTable, previous: BpfMap, signal?: AbortSignal): Promise<CopyResult>;
 }
 
 /** Loads the copier of one family against open maps. Throws E_LOAD when the kernel refuses it. */
@@ -51,13 +51,14 @@ export function loadCopier(family: Family, open: (name: string) => BpfMap): Copi
 
   const loaded = owned.move();
   return {
-    async copy(table, previous) {
+    async copy(table, previous, signal) {
       const total: CopyResult = { copied: 0, skipped: 0, failed: 0 };
       let running: Promise<void> = Promise.resolve();
       for await (const { keys, count } of walk(previous)) {
         for (let done = 0; done < count; done += copy_limit.COPY_BATCH) {
           const part = Math.min(copy_limit.COPY_BATCH, count - done);
           await running;
+          signal?.throwIfAborted();
           keyWindow.set(keys.subarray(done * tuple.size, (done + part) * tuple.size));
           running = copyBatch(table, part).then((result) => add(total, result));
         }

@@ -25,6 +25,8 @@ export type { TableSizes } from './pinned-tables.ts';
 export interface Datapath extends ResizedMaps, Disposable {
   mapNames(family: Family): string[];
   programs: Programs;
+  /** The programs alone go on: over the same maps another one is loaded already. */
+  closeMaps(): void;
   /**
    * To be called right before the programs are attached: copies what is in maps of another
    * layout, which stay pinned until `settle`. Does nothing without any.
@@ -140,6 +142,7 @@ function openLoaded(
   return {
     ...maps,
     programs,
+    closeMaps: () => maps[Symbol.dispose](),
     carryOver: () => carryOver(replaced, logger),
     async settle() {
       if (replaced.length === 0) return;

@@ -33,6 +33,8 @@ export interface ResizedMaps {
 export interface ResizeContext {
   bpffs: string;
   maps: ResizedMaps;
+  /** Ends the copying between two batches; the next start finishes it. */
+  signal?: AbortSignal;
 }
 
 /**
@@ -72,7 +74,7 @@ export async function resizeTable(
  * Throws, with the map left where it is, when entries cannot be copied.
  */
 export async function finishResize(
-  { bpffs, maps }: ResizeContext,
+  { bpffs, maps, signal }: ResizeContext,
   family: Family,
   table: ConnectionTable,
 ): Promise<CopyResult> {
@@ -81,7 +83,7 @@ export async function finishResize(
   if (!previous) return total;
   using copier = loadCopier(family, (name) => maps.map(family, name));
   for (let pass = 1; ; pass++) {
-    const { copied, skipped, failed } = await copier.copy(table, previous);
+    const { copied, skipped, failed } = await copier.copy(table, previous, signal);
     total.copied += copied;
     if (pass === 1) total.skipped = skipped;
     total.failed = failed;

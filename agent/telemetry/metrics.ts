@@ -55,6 +55,7 @@ export interface Metrics extends CollectorMetrics {
   onResize(resize: {
     family: Family;
     table: ConnectionTable;
+    reason: 'request' | 'growth';
     status: 'completed' | 'failed';
   }): void;
 }
@@ -134,9 +135,12 @@ function signalCounter(make: Maker): Metrics['onSignal'] {
 
 function resizeCounter(make: Maker): Metrics['onResize'] {
   const help = 'Connection tables that were given another capacity.';
-  const resizes = make.counter('map_resizes_total', help, ['map', 'status']);
+  const resizes = make.counter('map_resizes_total', help, ['map', 'reason', 'status']);
   eachTable((_family, _table, map) => {
-    for (const status of ['completed', 'failed']) resizes.inc({ map, status }, 0);
+    for (const reason of ['request', 'growth']) {
+      for (const status of ['completed', 'failed']) resizes.inc({ map, reason, status }, 0);
+    }
   });
-  return ({ family, table, status }) => resizes.inc({ map: `${family}/${table}`, status });
+  return ({ family, table, reason, status }) =>
+    resizes.inc({ map: `${family}/${table}`, reason, status });
 }

@@ -33,6 +33,16 @@ const PASS = {
   durationMs: 1.5,
 };
 
+const RESIZED = {
+  family: 'ipv4' as const,
+  table: 'ct_tcp' as const,
+  status: 'resized' as const,
+  from: 1024,
+  to: 2048,
+  copied: 7,
+  durationMs: 1.5,
+};
+
 function control(overrides: Partial<AgentControl> = {}): AgentControl {
   return {
     status: async () => ({ version: '1', healthy: true }) as Status,
@@ -41,6 +51,7 @@ function control(overrides: Partial<AgentControl> = {}): AgentControl {
     addEndpoint: async () => ({ endpoint: WEB, created: true }),
     deleteEndpoint: async () => WEB,
     collect: async () => [PASS],
+    resize: async () => [RESIZED],
     ...overrides,
   };
 }
@@ -83,6 +94,43 @@ test('a request that is not valid says what was expected, and reaches nobody', a
     assert.equal(answer.json().code, 'E_USAGE');
     assert.match(answer.json().message, message);
   }
+});
+
+test('a resize names a table, one family or both, and a size', async () => {
+  const seen: unknown[] = [];
+  const app = buildApi(
+    control({
+      async resize(request) {
+        seen.push(request);
+        return [RESIZED];
+      },
+    }),
+  );
+  const post = (payload: object) => app.inject({ method: 'POST', url: '/v1/maps/resize', payload });
+  const orders = [
+    { table: 'nat', entries: 1024 },
+    { table: 'ctAny', family: 'ipv6', entries: 16_777_216 },
+  ];
+  for (const order of orders) {
+    const answer = await post(order);
+    assert.equal(answer.statusCode, 200);
+    assert.deepEqual(answer.json(), { resizes: [RESIZED] });
+  }
+  assert.deepEqual(seen, orders);
+  const wrong: [object, RegExp][] = [
+    [{}, /^table: missing/],
+    [{ table: 'snat', entries: 2048 }, /^table: expected ctTcp, ctAny or nat/],
+    [{ table: 'nat', entries: 1023 }, /^entries: expected a whole number from 1024 to 16777216/],
+    [{ table: 'nat', entries: 16_777_217 }, /^entries: /],
+    [{ table: 'nat', entries: 2048, family: 'ipv5' }, /^family: expected ipv4 or ipv6/],
+    [{ table: 'nat', entries: 2048, force: true }, /force/],
+  ];
+  for (const [order, message] of wrong) {
+    const answer = await post(order);
+    assert.deepEqual([answer.statusCode, answer.json().code], [400, 'E_USAGE']);
+    assert.match(answer.json().message, message);
+  }
+  assert.equal(seen.length, orders.length);
 });
 
 test('a wrong address is named', async () => {

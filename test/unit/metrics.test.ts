@@ -133,12 +133,12 @@ test('connections are told by class, and those that relief took', async () => {
 test('signals, resizes and halves brought back begin at zero and are counted', async () => {
   const { metrics, sample } = openMetrics();
   const heard = 'sekisho_datapath_events_total{family="ipv4",type="table_fill"}';
-  const resized = 'sekisho_map_resizes_total{map="ipv4/snat",status="completed"}';
+  const resized = 'sekisho_map_resizes_total{map="ipv4/snat",reason="growth",status="completed"}';
   const completed = 'sekisho_nat_gc_completed_total{family="ipv4"}';
   const all = async () => [await sample(heard), await sample(resized), await sample(completed)];
   assert.deepEqual(await all(), [0, 0, 0]);
   metrics.onSignal({ family: 'ipv4', type: 'table_fill', count: 5 });
-  metrics.onResize({ family: 'ipv4', table: 'snat', status: 'completed' });
+  metrics.onResize({ family: 'ipv4', table: 'snat', reason: 'growth', status: 'completed' });
   metrics.onPass({ ...PASS, table: 'snat', completed: 2 });
   assert.deepEqual(await all(), [5, 1, 2]);
 });

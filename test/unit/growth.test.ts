@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { createGrower } from '../../agent/engine/grower.ts';
+import { growth, NO_PRESSURE, type Sight } from '../../agent/engine/growth.ts';
+import type { ResizeOrder } from '../../agent/engine/resizer.ts';
+import { mapMemory } from '../../agent/engine/sizing.ts';
+
+const FULL = { alive: 950, capacity: 1000, most: 10_000 };
+const NONE = { kind: 'none' };
+
+/** The decisions of passes in a row, a second apart unless they say when. */
+function decide(sights: Partial<Sight>[]) {
+  let before = NO_PRESSURE;
+  return sights.map((sight, i) => {
+    const { growth: decision, pressure } = growth({ ...FULL, at: 1000 * i, ...sight }, before);
+    before = pressure;
+    return decision;
+  });
+}
+
+describe('a table under pressure', () => {
+  it('doubles after three passes in a row above nine tenths', () => {
+    assert.deepEqual(decide([{}, {}, {}]), [NONE, NONE, { kind: 'grow', entries: 2000 }]);
+  });
+
+  it('waits for three more passes before it doubles again', () => {
+    const capacity = 2000;
+    const again = Array.from({ length: 3 }, () => ({ alive: 1900, capacity }));
+    assert.deepEqual(decide([{}, {}, {}, ...again]).slice(3), [
+      NONE,
+      NONE,
+      { kind: 'grow', entries: 4000 },
+    ]);
+  });
+
+  it('stays as it is while one pass in three finds room', () => {
+    const passes = [{}, {}, { alive: 900 }, {}, {}, { alive: 900 }, {}, {}];
+    assert.deepEqual(new Set(decide(passes).map(({ kind }) => kind)), new Set(['none']));
+  });
+
+  it('counts passes within a second as one', () => {
+    const at = [0, 300, 600, 900, 1000, 1500, 2000];
+    const decisions = decide(at.map((time) => ({ at: time })));
+    assert.deepEqual(
+      decisions.map(({ kind }) => kind),
+      ['none', 'none', 'none', 'none', 'none', 'none', 'grow'],
+    );
+  });
+
+  it('grows to what the memory bound leaves, where that is a tenth more at least', () => {
+    assert.deepEqual(decide([{}, {}, { most: 1100 }])[2], { kind: 'grow', entries: 1100 });
+    assert.deepEqual(decide([{}, {}, { most: 1099 }])[2], { kind: 'stuck' });
+  });
+
+  it('says once that it cannot grow, and again after the pressure was gone', () => {
+    const stuck = { most: 500 };
+    const passes = [stuck, stuck, stuck, stuck, stuck, { alive: 1 }, stuck, stuck, stuck];
+    assert.deepEqual(
+      decide(passes).map(({ kind }) => kind),
+      ['none', 'none', 'stuck', 'none', 'none', 'none', 'none', 'none', 'stuck'],
+    );
+  });
+
+  it('grows as soon as the bound leaves it room again', () => {
+    const stuck = { most: 500 };
+    assert.deepEqual(decide([stuck, stuck, stuck, stuck, {}])[4], { kind: 'grow', entries: 2000 });
+  });
+
+  it('never exceeds the largest size of a table', () => {
+    const huge = { alive: 15_900_000, capacity: 16_000_000, most: 1e9 };
+    const large = { alive: 9_900_000, capacity: 10_000_000, most: 1e9 };
+    assert.equal(decide([huge, huge, huge])[2]?.kind, 'stuck');
+    assert.deepEqual(decide([large, large, large])[2], { kind: 'grow', entries: 16_777_216 });
+  });
+});
+
+describe('a grower', () => {
+  const CAPACITY = 4096;
+  const capacities = {
+    ...{ 'ipv4/ctTcp': CAPACITY, 'ipv4/ctAny': CAPACITY, 'ipv4/nat': CAPACITY },
+    ...{ 'ipv6/ctTcp': CAPACITY, 'ipv6/ctAny': CAPACITY, 'ipv6/nat': CAPACITY },
+  };
+  const PASS = {
+    ...{ alive: 4000, deleted: 0, skipped: 0, failed: 0, natDeleted: 0, completed: 0 },
+    ...{ capacity: CAPACITY, classes: {}, evicted: 0, durationMs: 1 },
+  };
+
+  function grower(bound: number) {
+    const [orders, warnings]: [ResizeOrder[], string[]] = [[], []];
+    let time = 0;
+    const resize = Promise.withResolvers<never[]>();
+    const grow = createGrower({
+      resizer: {
+        capacities: () => capacities,
+        resize(order) {
+          orders.push(order);
+          return resize.promise;
+        },
+      },
+      bound,
+      now: () => (time += 5000),
+      logger: { debug() {}, info() {}, warn: (_, text) => void warnings.push(text), error() {} },
+    });
+    return { grow, orders, warnings, resize };
+  }
+
+  it('asks for one table of one family, once until that is done', async () => {
+    const { grow, orders, resize } = grower(1e9);
+    for (let i = 0; i < 7; i++) {
+      grow({ ...PASS, family: 'ipv4', table: 'snat' });
+      grow({ ...PASS, family: 'ipv6', table: 'snat', alive: 10 });
+    }
+    assert.deepEqual(orders, [
+      { table: 'nat', families: ['ipv4'], entries: 2 * CAPACITY, reason: 'growth' },
+    ]);
+    resize.resolve([]);
+    await new Promise(setImmediate);
+    for (let i = 0; i < 3; i++) grow({ ...PASS, family: 'ipv4', table: 'snat' });
+    assert.equal(orders.length, 2);
+  });
+
+  it('leaves tables alone whose bound is what they take', () => {
+    const families = ['ipv4', 'ipv6'] as const;
+    const bound = families.reduce(
+      (sum, family) =>
+        sum + 2 * mapMemory('ctTcp', family, CAPACITY) + mapMemory('nat', family, CAPACITY),
+      0,
+    );
+    const { grow, orders, warnings } = grower(bound);
+    for (let i = 0; i < 9; i++) grow({ ...PASS, family: 'ipv6', table: 'ct_any' });
+    assert.deepEqual(orders, []);
+    assert.equal(warnings.length, 1);
+  });
+});
