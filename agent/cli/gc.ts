@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Status } from '../daemon/status.ts';
-import type { CollectorStatus } from '../engine/collector.ts';
+import type { CollectorStatus, PassRecord, ReliefRecord } from '../engine/collector.ts';
 import type { PassResult } from '../engine/pass.ts';
 import { formatDuration } from '../lib/units.ts';
 import { agentClient } from './client.ts';
@@ -29,8 +29,15 @@ async function status(options: OutputOptions, command: Command): Promise<void> {
   const { runDir } = configOf(command).state;
   const { gc } = await agentClient(runDir).get<Status>('/v1/status');
   const out = createOutput();
-  if (options.output === 'json') await writeJson(out, gc);
-  else await writeLines(out, [scheduleLine(gc, Date.now()), ...passLines(gc.passes)]);
+  if (options.output === 'json') return writeJson(out, gc);
+  const now = Date.now();
+  await writeLines(out, [
+    scheduleLine(gc, now),
+    ...passLines(gc.passes),
+    '',
+    ...historyLines(gc.history, now),
+    ...reliefLines(gc.reliefs, now),
+  ]);
 }
 
 /** When the collector runs; `now` in milliseconds since the epoch. */
@@ -40,16 +47,50 @@ export function scheduleLine(gc: CollectorStatus, now: number): string {
   return `every ${formatDuration(gc.intervalSeconds)}, ${gc.runs} so far, last ${last}${next}`;
 }
 
-/** A table of passes. */
+/** A table of passes over tables. */
 function passLines(passes: readonly PassResult[]): string[] {
-  const rows = passes.map(({ family, table, alive, deleted, skipped, durationMs }) => [
-    `${family}/${table}`,
-    alive,
+  const rows = passes.map((pass) => [
+    `${pass.family}/${pass.table}`,
+    pass.alive,
+    `${((100 * pass.alive) / pass.capacity).toFixed(1)}%`,
+    pass.deleted + pass.natDeleted,
+    pass.skipped,
+    pass.completed,
+    pass.evicted,
+    formatDuration(pass.durationMs / 1000),
+  ]);
+  return formatTable(
+    ['TABLE', 'ALIVE', 'FILL', 'DELETED', 'SKIPPED', 'COMPLETED', 'EVICTED', 'DURATION'],
+    rows,
+  );
+}
+
+/** The last passes, each with why it was made. */
+export function historyLines(history: readonly PassRecord[], now: number): string[] {
+  const rows = history.map(({ at, reasons, status, deleted, durationMs, ...record }) => [
+    `${since(at, now)} ago`,
+    reasons.join(', '),
+    record.error ? `${status}: ${record.error}` : status,
     deleted,
-    skipped,
+    formatDuration(durationMs / 1000),
+    formatDuration(record.intervalSeconds),
+  ]);
+  return formatTable(['PASS', 'REASONS', 'STATUS', 'DELETED', 'DURATION', 'INTERVAL'], rows);
+}
+
+/** The last times that room was made; nothing when that was never needed. */
+export function reliefLines(reliefs: readonly ReliefRecord[], now: number): string[] {
+  if (reliefs.length === 0) return [];
+  const rows = reliefs.map(({ at, family, table, before, capacity, deleted, durationMs }) => [
+    `${since(at, now)} ago`,
+    `${family}/${table}`,
+    `${((100 * before) / capacity).toFixed(1)}%`,
+    Object.entries(deleted)
+      .map(([name, count]) => `${count} ${name}`)
+      .join(', ') || 'none',
     formatDuration(durationMs / 1000),
   ]);
-  return formatTable(['TABLE', 'ALIVE', 'DELETED', 'SKIPPED', 'DURATION'], rows);
+  return ['', ...formatTable(['RELIEF', 'TABLE', 'FILL', 'DELETED', 'DURATION'], rows)];
 }
 
 function since(from: number, to: number): string {

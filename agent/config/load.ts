@@ -90,11 +90,9 @@ export function configWarnings(config: Config): string[] {
 }
 
 /** Keys of what comes later, where they differ from the default. */
-function earlyKeys({ gc, maps }: Config): string[] {
+function earlyKeys({ maps }: Config): string[] {
   const defaults = configSchema.parse({});
   const keys = [
-    { key: 'gc.min', isSet: gc.min !== defaults.gc.min },
-    { key: 'gc.max', isSet: gc.max !== defaults.gc.max },
     { key: 'maps.maxMemoryRatio', isSet: maps.maxMemoryRatio !== defaults.maps.maxMemoryRatio },
   ];
   return keys

@@ -109,13 +109,9 @@ const gc = z.strictObject({
   interval: autoOr(duration(), 'a duration from 1s to 8760h')
     .prefault('auto')
     .meta({ examples: ['5m'] })
-    .describe('Time between passes; auto is 30 s in this release.'),
-  min: duration()
-    .prefault('10s')
-    .describe('Shortest automatic interval; validated now, applied in a later release.'),
-  max: duration()
-    .prefault('12h')
-    .describe('Longest automatic interval; validated now, applied in a later release.'),
+    .describe('Time between passes; auto follows what passes find, from 5 minutes on.'),
+  min: duration().prefault('10s').describe('Shortest automatic interval.'),
+  max: duration().prefault('12h').describe('Longest automatic interval.'),
 });
 
 const maps = z.strictObject({

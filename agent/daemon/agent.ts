@@ -22,7 +22,6 @@ import type { NodeKeeper } from './node.ts';
 import { createNotifier, type Notifier } from './notify.ts';
 import {
   collect,
-  collectInterval,
   hearDatapath,
   keepNode,
   loadReapers,
@@ -199,7 +198,7 @@ async function serve(parts: Attached, stack: AsyncDisposableStack): Promise<Relo
       first: { programs: programsOf(datapath), server },
       applied({ gc, log }) {
         logger.level = log.level;
-        collector.reschedule(collectInterval(gc) * 1000);
+        collector.reschedule(gc);
       },
       describe: () => serving(node),
       onReload: metrics.onReload,

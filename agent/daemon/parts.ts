@@ -32,8 +32,6 @@ import { connectionTables, rowTables } from './tables.ts';
  * The parts of the daemon, each made from the configuration and from the parts below it.
  */
 
-const COLLECT_EVERY_S = 30;
-
 export type Reapers = Record<Family, Reaper> & Disposable;
 
 export function loadReapers({ state }: Config, datapath: Datapath): Reapers {
@@ -140,11 +138,6 @@ function countHooks(hooks: readonly Attachment[]): ReturnType<MetricsSources['ho
   return Object.fromEntries(HOOKS.map((hook) => [hook, count(hook)])) as Record<Hook, HookCount>;
 }
 
-/** Seconds between passes. */
-export function collectInterval({ interval }: Config['gc']): number {
-  return interval === 'auto' ? COLLECT_EVERY_S : interval;
-}
-
 export function collect(
   settings: Settings,
   datapath: Datapath,
@@ -159,11 +152,13 @@ export function collect(
     now: datapathClock(state.bpffs),
     turnover: (family, table) => readTurnover(datapath.map(family, 'counters'), table),
     restores: () => settings.config.masquerade.restore,
-    intervalMs: collectInterval(gc) * 1000,
+    schedule: gc,
+    anyTimeout: () => settings.config.conntrack.timeouts.any,
     logger,
     onPass: metrics.onPass,
     onFailure: metrics.onFailure,
     onRecord: metrics.onRecord,
+    onRelief: ({ deleted, ...relieved }) => metrics.onRelief({ ...relieved, classes: deleted }),
   });
 }
 

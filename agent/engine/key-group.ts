@@ -1,5 +1,6 @@
 import { reap_limit } from '../abi/generated.ts';
 import type { ReapResult } from './reap.ts';
+import { type WalkedTable, walk } from './walk.ts';
 
 const KEYS_PER_REAP = reap_limit.REAP_BATCH;
 
@@ -16,6 +17,7 @@ export class KeyGroup {
   readonly #words: Uint32Array;
   readonly #keyWords: number;
   #count = 0;
+  #limit: number = KEYS_PER_REAP;
 
   /** `keySize` in bytes, a multiple of 4. */
   constructor(keySize: number, handOver: HandOver) {
@@ -26,7 +28,12 @@ export class KeyGroup {
   }
 
   get full(): boolean {
-    return this.#count === KEYS_PER_REAP;
+    return this.#count >= this.#limit;
+  }
+
+  /** Hands over sooner, when this many have come together. */
+  limit(count: number): void {
+    this.#limit = Math.max(1, Math.min(count, KEYS_PER_REAP));
   }
 
   /** Takes the key with this number; `keys` are those of a batch, as words. */
@@ -54,11 +61,46 @@ export class KeyGroup {
   }
 }
 
+/** Looks at an entry, key and value at their offsets; says which group its key belongs to. */
+export type Pick = (
+  keys: DataView,
+  key: number,
+  values: DataView,
+  value: number,
+) => KeyGroup | undefined;
+
+export interface SiftOptions {
+  /** Before every batch. */
+  onBatch?(): void;
+  /** After every batch: ends the walk. */
+  isDone?(): boolean;
+}
+
+/** Walks a table; groups that fill up are handed over, the rest is the caller's to flush. */
+export async function sift(
+  table: WalkedTable,
+  pick: Pick,
+  { onBatch, isDone }: SiftOptions = {},
+): Promise<void> {
+  const { keySize, valueSize } = table;
+  for await (const { keys, values, count } of walk(table)) {
+    onBatch?.();
+    const [keyView, valueView, words] = [viewOf(keys), viewOf(values), wordsOf(keys)];
+    for (let i = 0; i < count; i++) {
+      const group = pick(keyView, i * keySize, valueView, i * valueSize);
+      if (!group) continue;
+      group.push(words, i);
+      if (group.full) await group.flush();
+    }
+    if (isDone?.()) return;
+  }
+}
+
 /** Bytes as numbers of 32 bits; their length is a multiple of 4. */
-export function wordsOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint32Array {
+function wordsOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint32Array {
   return new Uint32Array(buffer, byteOffset, byteLength / 4);
 }
 
-export function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
   return new DataView(buffer, byteOffset, byteLength);
 }

@@ -1,11 +1,14 @@
 import { kind } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
 import type { ConnectionTable } from '../tables/names.ts';
-import { KeyGroup, viewOf, wordsOf } from './key-group.ts';
+import { KeyGroup, type Pick, sift } from './key-group.ts';
 import { PortUsage } from './nat-ports.ts';
 import { PairBalance } from './pair-balance.ts';
 import type { ReapOptions, ReapResult } from './reap.ts';
-import { type Batch, type WalkedTable, walk } from './walk.ts';
+import type { WalkedTable } from './walk.ts';
+
+/** Bytes from the end of a key to its kind. */
+const KIND_FROM_END = 3;
 
 /** A table that is collected; `expires` stands at `expiresOffset` of its values. */
 export interface CollectedTable extends WalkedTable {
@@ -18,6 +21,8 @@ export interface CollectedTable extends WalkedTable {
   classes: readonly string[];
   /** Class of an entry, by its key and its value at these offsets. */
   classOf(keys: DataView, key: number, values: DataView, value: number): number;
+  /** Connections: has the entry at this offset NAT entries, too? */
+  isTranslated?(values: DataView, value: number): boolean;
   /** `snat`: where a value holds what it translates to. */
   mapping?: { address: number; port: number };
 }
@@ -82,13 +87,14 @@ export interface PassTools {
  */
 export async function collectTable(table: CollectedTable, tools: PassTools): Promise<PassResult> {
   const begun = performance.now();
-  const { created } = tools.turnover(table.family, table.table);
+  const { family, table: name } = table;
+  const { created } = tools.turnover(family, name);
   const tally = new Tally(table, tools);
-  for await (const batch of walk(table)) await tally.take(batch, tools.now());
+  await sift(table, tally.pick, { onBatch: () => tally.look(tools.now()) });
   await tally.flush();
-  const lone =
-    tally.pairs?.isLevel === false ? await complete(table, tally.pairs, tools) : undefined;
-  const { deleted } = tools.turnover(table.family, table.table);
+  const odd = tally.pairs?.isLevel === false;
+  const lone = odd ? await complete(table, tally.pairs, tools) : undefined;
+  const { deleted } = tools.turnover(family, name);
   return tally.result(created - deleted, lone, performance.now() - begun);
 }
 
@@ -100,6 +106,7 @@ class Tally {
   readonly #groups: Record<keyof Directions, KeyGroup>;
   readonly #seen: Directions = { egress: 0, ingress: 0 };
   readonly #classes = new Uint32Array(16);
+  #now = 0;
 
   constructor(table: CollectedTable, { reap, restores }: PassTools) {
     this.#table = table;
@@ -111,40 +118,25 @@ class Tally {
     if (table.mapping && restores?.()) this.pairs = new PairBalance(table, table.mapping);
   }
 
-  /** Keys that have expired by `now` are on their way to be deleted. */
-  async take({ keys, values, count }: Batch, now: number): Promise<void> {
-    const { keySize, valueSize, expiresOffset, table } = this.#table;
-    const [keyView, valueView, words] = [viewOf(keys), viewOf(values), wordsOf(keys)];
-    const isNat = table === 'snat';
-    for (let i = 0; i < count; i++) {
-      const [key, value] = [i * keySize, i * valueSize];
-      const expires = valueView.getUint32(value + expiresOffset, true);
-      const reverse = isNat && keyView.getUint8(key + keySize - 3) === kind.KIND_IN;
-      const direction = reverse ? 'ingress' : 'egress';
-      this.#seen[direction]++;
-      if (expires > now || (isNat && expires === 0)) {
-        this.#keep(keyView, key, valueView, value, reverse, expires);
-        continue;
-      }
-      const group = this.#groups[direction];
-      group.push(words, i);
-      if (group.full) await group.flush();
-    }
+  /** What has expired by now goes. */
+  look(now: number): void {
+    this.#now = now;
   }
 
-  #keep(
-    keys: DataView,
-    key: number,
-    values: DataView,
-    value: number,
-    reverse: boolean,
-    expires: number,
-  ): void {
+  readonly pick: Pick = (keys, key, values, value) => {
+    const { keySize, expiresOffset, table } = this.#table;
+    const isNat = table === 'snat';
+    const expires = values.getUint32(value + expiresOffset, true);
+    const reverse = isNat && keys.getUint8(key + keySize - KIND_FROM_END) === kind.KIND_IN;
+    const direction = reverse ? 'ingress' : 'egress';
+    this.#seen[direction]++;
+    if (expires <= this.#now && !(isNat && expires === 0)) return this.#groups[direction];
     const known = this.#table.classOf(keys, key, values, value);
     this.#classes[known] = (this.#classes[known] ?? 0) + 1;
-    if (reverse) this.#ports?.add(keys, key, this.#table.keySize);
+    if (reverse) this.#ports?.add(keys, key, keySize);
     if (expires !== 0) this.pairs?.add(keys, key, values, value, reverse);
-  }
+    return undefined;
+  };
 
   async flush(): Promise<void> {
     await this.#groups.egress.flush();
@@ -154,14 +146,14 @@ class Tally {
   /** `balance` is what was created, when the pass began, less what was deleted by its end. */
   result(balance: number, lone: ReapResult | undefined, durationMs: number): PassResult {
     const { family, table, capacity, classes } = this.#table;
-    const { egress, ingress } = this.#groups;
-    const [out, back] = [egress.total, ingress.total];
+    const [out, back] = [this.#groups.egress.total, this.#groups.ingress.total];
     const left = {
       egress: this.#seen.egress - out.deleted,
       ingress: this.#seen.ingress - back.deleted,
     };
     const completed = lone?.completed ?? 0;
-    const alive = left.egress + left.ingress + completed - (lone?.deleted ?? 0);
+    const leftOver = lone?.deleted ?? 0;
+    const alive = left.egress + left.ingress + completed - leftOver;
     const nat = this.#ports && {
       alive: left,
       deleted: { egress: out.deleted, ingress: back.deleted },
@@ -170,7 +162,7 @@ class Tally {
     return {
       ...{ family, table, capacity, alive },
       classes: Object.fromEntries(classes.map((name, i) => [name, this.#classes[i] ?? 0])),
-      deleted: out.deleted + back.deleted + (lone?.deleted ?? 0),
+      deleted: out.deleted + back.deleted + leftOver,
       skipped: out.skipped + back.skipped,
       failed: out.failed + back.failed + (lone?.failed ?? 0),
       natDeleted: out.natDeleted + back.natDeleted,
@@ -185,24 +177,24 @@ class Tally {
 /** Hands over the halves that may be alone. */
 async function complete(
   table: CollectedTable,
-  pairs: PairBalance,
+  pairs: PairBalance | undefined,
   { reap, now }: PassTools,
 ): Promise<ReapResult> {
-  const { keySize, valueSize, expiresOffset } = table;
+  const { keySize, expiresOffset } = table;
   const group = new KeyGroup(keySize, (keys, count) =>
     reap(table.family, table.table, keys, count, { mode: 'complete' }),
   );
-  for await (const { keys, values, count } of walk(table)) {
-    const [keyView, valueView, words, at] = [viewOf(keys), viewOf(values), wordsOf(keys), now()];
-    for (let i = 0; i < count; i++) {
-      const [key, value] = [i * keySize, i * valueSize];
-      if (valueView.getUint32(value + expiresOffset, true) <= at) continue;
-      const reverse = keyView.getUint8(key + keySize - 3) === kind.KIND_IN;
-      if (!pairs.isOdd(keyView, key, valueView, value, reverse)) continue;
-      group.push(words, i);
-      if (group.full) await group.flush();
-    }
-  }
+  let at = 0;
+  const pick: Pick = (keys, key, values, value) => {
+    if (values.getUint32(value + expiresOffset, true) <= at) return undefined;
+    const reverse = keys.getUint8(key + keySize - KIND_FROM_END) === kind.KIND_IN;
+    return pairs?.isOdd(keys, key, values, value, reverse) ? group : undefined;
+  };
+  await sift(table, pick, {
+    onBatch() {
+      at = now();
+    },
+  });
   await group.flush();
   return group.total;
 }
