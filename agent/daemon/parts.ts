@@ -59,9 +59,9 @@ export function keepNode(parts: NodeParts): NodeKeeper {
   const store = openEndpointStore(runDir, config.endpoints, (endpoint) => {
     logger.warn({ endpoint }, 'endpoint gave way to one of the configuration');
   });
-  const scrub = (addresses: Uint8Array[]) =>
+  const scrub = (addresses: Uint8Array[], mode: 'forced' | 'leaving') =>
     scrubAddresses(connectionTables(datapath), addresses, async (family, table, keys, count) => {
-      const { deleted } = await reapers[family].reap(table, keys, count, { mode: 'forced' });
+      const { deleted } = await reapers[family].reap(table, keys, count, { mode });
       return deleted;
     });
   const { programs } = datapath;

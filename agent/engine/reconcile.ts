@@ -33,8 +33,11 @@ export interface FamilyTables {
 
 export interface ReconcileContext extends AttachOptions {
   tables: Record<Family, FamilyTables>;
-  /** Deletes every entry that names one of the addresses; resolves with their number. */
-  scrub(addresses: Uint8Array[]): Promise<number>;
+  /**
+   * Deletes every entry that names one of the addresses, with `leaving` all but what is closing;
+   * resolves with their number.
+   */
+  scrub(addresses: Uint8Array[], mode: 'forced' | 'leaving'): Promise<number>;
   logger: Logger;
 }
 
@@ -51,7 +54,8 @@ interface Changes {
  * there before what it protects: all rows but those of new endpoints, then the hooks of devices
  * (new programs take over in place, and find their rows), then the hooks of endpoints: what has no
  * row behind them is dropped. Only then new endpoints come. Removal comes last: hooks, then rows,
- * then the flows of addresses that have no owner any more.
+ * then the flows of addresses that have no owner any more. Those that are closing rest until their
+ * timeout, so that their ports are not used while the other side is in TIME_WAIT.
  */
 export async function reconcile(plan: Plan, context: ReconcileContext): Promise<void> {
   const changes = {
@@ -88,7 +92,7 @@ async function moveAddresses(
     for (const row of changes[family].moved) tables[family].endpoints.remove(row);
   }
   const moved = FAMILIES.flatMap((family) => changes[family].moved.map(({ addr }) => addr));
-  await scrubAndLog(moved, context, 'addresses of new endpoints scrubbed');
+  await scrubAndLog(moved, 'forced', context, 'addresses of new endpoints scrubbed');
   for (const family of FAMILIES) {
     for (const row of changes[family].moved) tables[family].endpoints.set(row);
   }
@@ -108,7 +112,7 @@ async function removeRows(
     for (const row of changes[family].prefixes.remove) tables[family].prefixes.remove(row);
     for (const row of changes[family].devices.remove) tables[family].devices.remove(row);
   }
-  await scrubAndLog(left, context, 'flows of removed endpoints deleted');
+  await scrubAndLog(left, 'leaving', context, 'flows of removed endpoints deleted');
 }
 
 /** One that fails keeps no other endpoint out: the first failure is handed back. */
@@ -186,10 +190,11 @@ function wantedHooks(plan: Plan): (ifindex: number, hook: Hook) => boolean {
 
 async function scrubAndLog(
   addresses: Uint8Array[],
+  mode: 'forced' | 'leaving',
   { scrub, logger }: ReconcileContext,
   message: string,
 ): Promise<void> {
   if (addresses.length === 0) return;
-  const deleted = await scrub(addresses);
+  const deleted = await scrub(addresses, mode);
   logger.info({ addresses: addresses.map(formatAddress), deleted }, message);
 }

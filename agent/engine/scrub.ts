@@ -9,7 +9,7 @@ export interface ScrubbedTable extends WalkedTable {
   natAddressOffset?: number;
 }
 
-/** Deletes keys whether they have expired or not; resolves with the number deleted. */
+/** Deletes keys, expired or not; resolves with the number deleted. */
 export type ForceReap = (
   family: Family,
   table: ConnectionTable,
