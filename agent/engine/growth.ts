@@ -2,9 +2,9 @@ import { MOST_SIZE } from './sizing.ts';
 
 /** Share of its capacity above which a table is under pressure. */
 const PRESSURE = 0.9;
-/** Passes in a row, and milliseconds between two that count. */
 const PASSES = 3;
-const SPACING_MS = 1000;
+/** Passes begin a second apart, and come to a table a little earlier or later. */
+const SPACING_MS = 800;
 /** What a table grows to is this many times what it had, and never less than that. */
 const FACTOR = 2;
 const WORTHWHILE = 1.1;
