@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 : "${PREFIX:=/usr/local}" "${DESTDIR:=}" "${NODE:=node}"
 lib=$DESTDIR$PREFIX/lib/sekisho
 command=$DESTDIR$PREFIX/bin/sekisho
+share=$DESTDIR$PREFIX/share/doc/sekisho
 unit=$DESTDIR$PREFIX/lib/systemd/system/sekisho.service
 config=$DESTDIR/etc/sekisho/config.yaml
 
@@ -44,8 +45,12 @@ install_files() {
   rm -rf "$lib"
   mv "$lib.new" "$lib"
   ln -sfn "../lib/sekisho/bin/sekisho" "$command"
+  rm -rf "$share"
+  mkdir -p "$share/prometheus" "$share/grafana"
+  cp deploy/prometheus/*.yml "$share/prometheus/"
+  cp deploy/grafana/sekisho.json "$share/grafana/"
   sed "s|/usr/local/bin/|$PREFIX/bin/|g" deploy/sekisho.service >"$unit"
-  echo "installed $lib, $command, $unit"
+  echo "installed $lib, $command, $unit, $share"
   if [ -e "$config" ]; then
     echo "kept $config"
   else
@@ -55,7 +60,7 @@ install_files() {
 }
 
 uninstall_files() {
-  for path in "$lib" "$command" "$unit"; do
+  for path in "$lib" "$command" "$unit" "$share"; do
     [ -e "$path" ] || [ -L "$path" ] || continue
     rm -rf "$path"
     echo "removed $path"

@@ -40,24 +40,44 @@ if [ "$(id -u)" = 0 ] && ! has systemd-nspawn >/dev/null 2>&1; then
   wanted=systemd-container${version:+=$version}
 fi
 
+# promtool checks the alert rules. It comes with a server that would start and listen, so its
+# package is not installed: the program alone is taken out of it, into build/tools.
+promtool=
+has promtool >/dev/null 2>&1 || [ -x build/tools/promtool ] || promtool=wanted
+
+fetch_promtool() {
+  echo 'setup: fetching promtool'
+  package=$(mktemp -d)
+  (
+    cd "$package" && apt-get download prometheus &&
+      dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool
+  ) >>"$log" 2>&1 || true
+  mkdir -p build/tools
+  mv "$package/usr/bin/promtool" build/tools/ 2>>"$log" && fetched=0 || fetched=1
+  rm -rf "$package"
+  return $fetched
+}
+
 install() {
   echo "setup: installing $*"
   DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >>"$log" 2>&1
 }
 
-if [ -n "$missing$wanted" ]; then
-  if [ "$(id -u)" != 0 ]; then
+if [ -n "$missing$wanted$promtool" ]; then
+  if [ -n "$missing" ] && [ "$(id -u)" != 0 ]; then
     echo "setup: these packages are missing, and installing them takes root:$missing" >&2
     exit 1
   fi
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
   # A third-party source that does not answer must not stop what Debian has.
-  apt-get update >"$log" 2>&1 || true
+  [ "$(id -u)" != 0 ] || apt-get update >"$log" 2>&1 || true
   # shellcheck disable=SC2086
   [ -z "$missing" ] || install $missing || { tail -n 20 "$log" >&2; exit 1; }
   [ -z "$wanted" ] || install "$wanted" ||
     echo "setup: no $wanted to be had; the test that starts the unit will be skipped"
+  [ -z "$promtool" ] || fetch_promtool ||
+    echo 'setup: no promtool to be had; the tests of the alert rules will be skipped'
 fi
 
 # npm brings Node 24 as a package; the system's Node only runs npm.

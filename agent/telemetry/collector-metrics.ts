@@ -4,7 +4,7 @@ import { FAMILIES, type Family } from '../lib/ip.ts';
 import { CONNECTION_TABLES, type ConnectionTable } from '../tables/names.ts';
 import type { Maker } from './maker.ts';
 
-const PROTOCOLS = { ct_tcp: 'tcp', ct_any: 'any' } as const;
+const PROTOCOLS = { ct_tcp: 'tcp', ct_any: 'any', snat: 'nat' } as const;
 const REASONS: Record<PassReason, true> = {
   start: true,
   interval: true,
@@ -110,7 +110,7 @@ function tableMetrics(make: Maker, { capacity }: CollectorSources) {
 
 function connectionMetrics(make: Maker) {
   const labels = ['family', 'protocol'];
-  const runs = make.counter('conntrack_gc_runs_total', 'Passes over connection tables.', [
+  const runs = make.counter('conntrack_gc_runs_total', 'Passes over a table.', [
     ...labels,
     'status',
   ]);
@@ -136,19 +136,19 @@ function connectionMetrics(make: Maker) {
   return {
     onPass(result: PassResult) {
       const { family, table } = result;
-      if (table === 'snat') return;
       const of = { family, protocol: PROTOCOLS[table] };
       runs.inc({ ...of, status: 'completed' });
       duration.set(of, result.durationMs / 1000);
       for (const status of ['alive', 'deleted', 'skipped'] as const) {
         met.set({ ...of, status }, result[status]);
       }
+      if (table === 'snat') return;
       for (const [name, count] of Object.entries(result.classes)) {
         alive.set({ ...of, class: name }, count);
       }
     },
     onFailure({ family, table }: { family: Family; table: ConnectionTable }) {
-      if (table !== 'snat') runs.inc({ family, protocol: PROTOCOLS[table], status: 'failed' });
+      runs.inc({ family, protocol: PROTOCOLS[table], status: 'failed' });
     },
   };
 }

@@ -26,6 +26,11 @@ const CONFIG = 'etc/sekisho/config.yaml';
 const COMMAND = 'opt/tools/bin/sekisho';
 const UNIT = 'opt/tools/lib/systemd/system/sekisho.service';
 const LIBRARY = 'opt/tools/lib/sekisho';
+const SHARED = [
+  'grafana/sekisho.json',
+  'prometheus/sekisho.rules.test.yml',
+  'prometheus/sekisho.rules.yml',
+].map((file) => join('opt/tools/share/doc/sekisho', file));
 
 test('what make install puts somewhere works from there, and make uninstall takes it away', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), `skt-${process.pid}-install-`));
@@ -35,15 +40,19 @@ test('what make install puts somewhere works from there, and make uninstall take
   const installed = (...args: string[]): Promise<Output> => tryRun([at(COMMAND), ...args]);
   const said = await make('install', place);
 
-  await t.test('a command, a unit, a configuration, and one directory with the rest', () => {
-    assert.deepEqual(filesOf(directory).toSorted(), [CONFIG, COMMAND, LIBRARY, UNIT].toSorted());
-    assert.ok(lstatSync(at(COMMAND)).isSymbolicLink());
-    assert.equal(realpathSync(at(COMMAND)), realpathSync(at(`${LIBRARY}/bin/sekisho`)));
-    const unit = readFileSync(at(UNIT), 'utf8');
-    assert.match(unit, /^ExecStart=\/opt\/tools\/bin\/sekisho agent$/m);
-    assert.doesNotMatch(unit, /\/usr\/local/);
-    assert.match(said, /installed .*config\.yaml/);
-  });
+  await t.test(
+    'a command, a unit, a configuration, rules and dashboard, and one directory with the rest',
+    () => {
+      const installed = [CONFIG, COMMAND, LIBRARY, UNIT, ...SHARED];
+      assert.deepEqual(filesOf(directory).toSorted(), installed.toSorted());
+      assert.ok(lstatSync(at(COMMAND)).isSymbolicLink());
+      assert.equal(realpathSync(at(COMMAND)), realpathSync(at(`${LIBRARY}/bin/sekisho`)));
+      const unit = readFileSync(at(UNIT), 'utf8');
+      assert.match(unit, /^ExecStart=\/opt\/tools\/bin\/sekisho agent$/m);
+      assert.doesNotMatch(unit, /\/usr\/local/);
+      assert.match(said, /installed .*config\.yaml/);
+    },
+  );
 
   await t.test('without what only development needs', () => {
     const modules = readdirSync(at(`${LIBRARY}/node_modules`));

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import type { CollectorStatus } from '../../agent/engine/collector.ts';
 import { sekishoJson } from '../lib/daemon.ts';
 import { scrape } from '../lib/metrics.ts';
+import { promtool, withoutPromtool } from '../lib/promtool.ts';
 import { managedScene, nth } from '../lib/scene.ts';
 import { FAMILIES } from '../lib/topology.ts';
 import { until } from '../lib/wait.ts';
@@ -62,6 +63,13 @@ test('what the datapath tells makes the collector come long before its time', as
       assert.ok(nextRun - Date.now() > 30 * 60_000, 'the schedule is as it was');
     });
   }
+
+  await t.test('promtool finds nothing wrong with what is served', (t) => {
+    if (withoutPromtool) return t.skip(withoutPromtool);
+    return scrape(topo).then(({ text }) => {
+      assert.deepEqual(promtool(['check', 'metrics'], text), { status: 0, said: '' });
+    });
+  });
 
   await t.test('no signal was lost', async () => {
     assert.equal((await scrape(topo)).sum('sekisho_datapath_events_lost_total'), 0);

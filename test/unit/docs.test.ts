@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { drop_reason } from '../../agent/abi/generated.ts';
+import { metricCatalog } from '../lib/metric-catalog.ts';
 
 const DOCS = join(import.meta.dirname, '..', '..', 'docs');
 
@@ -33,4 +34,17 @@ test('every drop reason has a test in the datapath suite', () => {
     .map((name) => readFileSync(join(import.meta.dirname, '..', 'datapath', name), 'utf8'))
     .join('\n');
   for (const reason of reasons) assert.match(tests, new RegExp(`'(drop )?${reason}'`), reason);
+});
+
+test('the page of metrics names each one with its type and its labels, and no other', () => {
+  const text = readFileSync(join(DOCS, 'metrics.md'), 'utf8');
+  const rows = text.matchAll(/^\| `(sekisho_\w+)` \| (\w+) \|(.*?)\| (.+) \|$/gm);
+  const documented = Array.from(rows, ([, name = '', type = '', labels = '']) => {
+    const names = Array.from(labels.matchAll(/`(\w+)`/g), ([, label = '']) => label);
+    return { name, type, labels: names.sort() };
+  });
+  const served = Array.from(metricCatalog(), ([name, metric]) => ({ name, ...metric }));
+  const own = served.filter(({ name }) => name.startsWith('sekisho_'));
+  const byName = (a: { name: string }, b: { name: string }) => a.name.localeCompare(b.name);
+  assert.deepEqual(documented.sort(byName), own.sort(byName));
 });
