@@ -66,6 +66,7 @@ test('the unit', { skip: lacks('systemd-analyze') }, async (t) => {
         capabilities: CAPABILITIES,
         privileges: '1',
         links: '4',
+        rings: '2',
         reload: '0',
         reloaded: 'applied',
         'wrong-reload': '1',

@@ -432,5 +432,6 @@ function counterName(index: number, hook: Hook): string {
   if (within(counter.COUNTER_UPDATE_ERRORS, table.TABLE_COUNT * update_error.UPDATE_ERROR_COUNT)) {
     return `update error ${index - counter.COUNTER_UPDATE_ERRORS}`;
   }
+  if (index === counter.COUNTER_EVENTS_LOST) return 'events lost';
   return `attempts ${index - counter.COUNTER_NAT_ATTEMPTS}`;
 }

@@ -35,6 +35,8 @@ say healthy $?
 say capabilities "$(grep CapBnd "/proc/$(show MainPID)/status" | cut -f2)"
 say privileges "$(grep NoNewPrivs "/proc/$(show MainPID)/status" | cut -f2)"
 say links "$(links)"
+# Ring buffers that it listens to: the part of their memory that is mapped for reading only.
+say rings "$(grep -c '^[^ ]* r--s .*bpf-map' "/proc/$(show MainPID)/maps")"
 
 echo 'conntrack: { accounting: true }' >>$config
 systemctl reload $unit
