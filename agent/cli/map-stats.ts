@@ -1,12 +1,13 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { BpfMap } from '../kernel/map.ts';
 import { openPinnedMap } from '../kernel/map.ts';
 import type { Family } from '../lib/ip.ts';
 import { FAMILIES } from '../lib/ip.ts';
+import { countEntries } from '../tables/connections.ts';
 import type { Counters } from '../tables/counters.ts';
 import { readCounters } from '../tables/counters.ts';
 import { CONNECTION_TABLES, type ConnectionTable } from '../tables/names.ts';
+import { slotsAt, type TableSlots } from '../tables/slots.ts';
 
 export interface MapStats {
   /** Path of the pin below `state.bpffs`, e.g. `ipv4/ct_tcp`. */
@@ -26,12 +27,20 @@ export interface MapStats {
   evicted: number | null;
 }
 
-/** Figures of every pinned map; entries are counted by walking. */
+/**
+ * Figures of every pinned map; entries are counted by walking. A table that is being resized has
+ * the size and the memory of its new map, and the entries of both; the old one, until it is empty,
+ * has a line of its own.
+ */
 export async function readMapStats(bpffs: string): Promise<MapStats[]> {
   const stats: MapStats[] = [];
   for (const family of FAMILIES) stats.push(...(await familyStats(bpffs, family)));
-  using node = openPinnedMap(join(bpffs, 'node'));
-  if (node) stats.push(await statsOf('node', node));
+  const path = join(bpffs, 'node');
+  const node = openPinnedMap(path);
+  if (node) {
+    using slots = slotsAt(path, node);
+    stats.push(await statsOf('node', slots));
+  }
   return stats;
 }
 
@@ -45,11 +54,23 @@ async function familyStats(bpffs: string, family: Family): Promise<MapStats[]> {
   if (!existsSync(directory)) return [];
   const counters = familyCounters(directory);
   const stats: MapStats[] = [];
-  for (const pin of readdirSync(directory).sort()) {
-    using map = openPinnedMap(join(directory, pin));
-    if (map) stats.push(await statsOf(`${family}/${pin}`, map, counters));
+  const shown = new Set<number>();
+  for (const pin of readdirSync(directory).sort(byLength)) {
+    const path = join(directory, pin);
+    const map = openPinnedMap(path);
+    if (!map) continue;
+    using slots = slotsAt(path, map);
+    const { current } = slots;
+    if (shown.has(current.id)) continue;
+    shown.add(current.id);
+    stats.push(await statsOf(`${family}/${pin}`, slots, counters));
   }
-  return stats;
+  return stats.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** A pin that only stands by comes after the one that it stands by. */
+function byLength(a: string, b: string): number {
+  return a.length - b.length;
 }
 
 function familyCounters(directory: string): Counters | undefined {
@@ -57,8 +78,9 @@ function familyCounters(directory: string): Counters | undefined {
   return map && readCounters(map);
 }
 
-async function statsOf(name: string, map: BpfMap, counters?: Counters): Promise<MapStats> {
-  const entries = await countEntries(map);
+async function statsOf(name: string, slots: TableSlots, counters?: Counters): Promise<MapStats> {
+  const { current: map } = slots;
+  const entries = await entriesOf(slots);
   const counted = entries !== null && !map.type.includes('array');
   const table = CONNECTION_TABLES.find((known) => name.endsWith(`/${known}`));
   return {
@@ -72,13 +94,14 @@ async function statsOf(name: string, map: BpfMap, counters?: Counters): Promise<
   };
 }
 
-async function countEntries(map: BpfMap): Promise<number | null> {
+async function entriesOf(slots: TableSlots): Promise<number | null> {
+  const { current: map } = slots;
   if (map.type === 'ringbuf') return null;
   if (map.type === 'array_of_maps') {
     const slots = Array.from({ length: map.maxEntries }, (_, slot) => Uint32Array.of(slot));
     return slots.filter(({ buffer }) => map.lookupId(new Uint8Array(buffer)) !== undefined).length;
   }
-  return map.type.includes('array') ? map.maxEntries : await map.count();
+  return map.type.includes('array') ? map.maxEntries : await countEntries(slots);
 }
 
 function turnover(

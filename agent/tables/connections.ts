@@ -4,7 +4,7 @@ import type { Layout } from '../abi/layout.ts';
 import type { BpfMap } from '../kernel/map.ts';
 import type { Family } from '../lib/ip.ts';
 import type { ConnectionTable } from './names.ts';
-import { openSlots } from './slots.ts';
+import { openSlots, type TableSlots } from './slots.ts';
 
 /**
  * What is done with an entry. Both arguments are windows on the batch that was read: what is to
@@ -43,6 +43,19 @@ export async function walkConnections<Entry>(
     return true;
   });
   await walk(current, (key) => !previous.lookupInto(key, scratch));
+}
+
+/** Entries of both maps, each once. */
+export async function countEntries({ current, previous }: TableSlots): Promise<number> {
+  if (!previous) return current.count();
+  let total = await previous.count();
+  const scratch = new Uint8Array(previous.valueSize);
+  for await (const { keys, count } of current.lookupBatch()) {
+    for (let i = 0; i < count; i++) {
+      if (!previous.lookupInto(structAt(keys, current.keySize, i), scratch)) total++;
+    }
+  }
+  return total;
 }
 
 function createWalk<Entry>(key: Layout<Tuple>, value: Layout<Entry>, visit: Visit<Entry>) {

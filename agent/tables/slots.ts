@@ -28,24 +28,38 @@ export function openSlots(
   table: ConnectionTable,
   value: Layout,
 ): TableSlots {
-  using stack = new DisposableStack();
   const layout = { key: layouts[family].tuple, value };
-  const pinned = stack.use(openFamilyMap(bpffs, family, table, layout));
-  const path = join(bpffs, family, table);
+  const pinned = openFamilyMap(bpffs, family, table, layout);
+  using stack = new DisposableStack();
+  const slots = stack.use(slotsAt(join(bpffs, family, table), pinned));
+  for (const map of [slots.current, slots.previous]) {
+    if (map) requireLayout(map, `${table} of ${family}`, layout);
+  }
+  stack.move();
+  return slots;
+}
+
+/**
+ * The maps in the slots of the table pinned at `path`, whatever they hold: `pinned` itself where
+ * it is one of them, or there is no outer map. Takes `pinned` over.
+ */
+export function slotsAt(path: string, pinned: BpfMap): TableSlots {
+  using stack = new DisposableStack();
+  stack.use(pinned);
   using outer = openPinnedMap(path + OUTER_SUFFIX);
   const slot = (key: Uint8Array) => {
     const id = outer?.lookupId(key);
     if (id === undefined) return undefined;
     if (id === pinned.id) return pinned;
     const map = openMap(id, path);
-    return map && stack.use(requireLayout(map, `${table} of ${family}`, layout));
+    return map && stack.use(map);
   };
   const current = slot(CURRENT) ?? pinned;
   const previous = slot(PREVIOUS);
   const owned = stack.move();
   return {
     current,
-    previous: previous === current ? undefined : previous,
+    previous: previous?.id === current.id ? undefined : previous,
     [Symbol.dispose]: () => owned.dispose(),
   };
 }

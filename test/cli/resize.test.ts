@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { encode } from '../../agent/abi/codec.ts';
 import { type CtEntry, layouts, type NatEntry, type Tuple } from '../../agent/abi/generated.ts';
+import { unpin } from '../../agent/kernel/fs.ts';
 import { type BpfMap, createMap, openPinnedMap } from '../../agent/kernel/map.ts';
 import { parseAddress } from '../../agent/lib/ip.ts';
 import { walkConntrack } from '../../agent/tables/conntrack.ts';
@@ -109,6 +110,32 @@ describe('listings while a table is resized', { skip: skipReason }, () => {
     assert.equal(lines[0], `Flushed 2 entries from ${pinned.bpffs}/ipv4/ct_tcp`);
     assert.equal(await previous.count(), 0);
     assert.deepEqual(await ports(), []);
+  });
+
+  it('tell the size of the new map and the entries of both, each once', async () => {
+    const expires = pinned.now() + 600;
+    using previous = makePrevious('ct_tcp');
+    previous.pin(join(pinned.bpffs, 'ipv4/ct_tcp_previous'));
+    for (const port of [40000, 40001]) pinned.addConntrack('ct_tcp', out(port), { expires });
+    for (const port of [40001, 40002]) add(previous, out(port), { expires });
+    const list = async () => {
+      const { stdout } = await pinned.run('map', 'list', '-o', 'json');
+      const maps: { name: string; entries: number; capacity: number }[] = JSON.parse(stdout);
+      return maps
+        .filter(({ name }) => name.startsWith('ipv4/ct_tcp') && !name.endsWith('_maps'))
+        .map(({ name, entries, capacity }) => [name, entries, capacity]);
+    };
+    assert.deepEqual(await list(), [
+      ['ipv4/ct_tcp', 3, 16_384],
+      ['ipv4/ct_tcp_previous', 2, 16_384],
+    ]);
+    using outer = openPinnedMap(join(pinned.bpffs, 'ipv4/ct_tcp_maps'));
+    using current = openPinnedMap(join(pinned.bpffs, 'ipv4/ct_tcp'));
+    assert.ok(outer && current);
+    outer.updateFd(PREVIOUS, current);
+    unpin(join(pinned.bpffs, 'ipv4/ct_tcp_previous'));
+    current.pin(join(pinned.bpffs, 'ipv4/ct_tcp_previous'));
+    assert.deepEqual(await list(), [['ipv4/ct_tcp', 2, 16_384]]);
   });
 
   it('read the current map even where the pin still names the old one', async () => {
