@@ -86,18 +86,7 @@ export function configWarnings(config: Config): string[] {
   if (config.node.nodePortAddresses.length > 0) {
     warnings.push('node.nodePortAddresses has no effect before services are applied');
   }
-  return [...warnings, ...earlyKeys(config)];
-}
-
-/** Keys of what comes later, where they differ from the default. */
-function earlyKeys({ maps }: Config): string[] {
-  const defaults = configSchema.parse({});
-  const keys = [
-    { key: 'maps.maxMemoryRatio', isSet: maps.maxMemoryRatio !== defaults.maps.maxMemoryRatio },
-  ];
-  return keys
-    .filter(({ isSet }) => isSet)
-    .map(({ key }) => `${key} is validated but not applied in this release`);
+  return warnings;
 }
 
 function inOrder(errors: ConfigError[]): ConfigError[] {

@@ -120,7 +120,7 @@ const maps = z.strictObject({
     .describe('Share of the memory that automatic sizes take, all tables together.'),
   maxMemoryRatio: ratio(0.02)
     .prefault(0.02)
-    .describe('Bound of automatic growth; tables grow in a later release.'),
+    .describe('Share of the memory that all tables may grow to.'),
   ctTcp: tableSize().describe('Entries of the TCP connection table, each family.'),
   ctAny: tableSize().describe('Entries of the other connection table, each family.'),
   nat: tableSize().describe('Entries of the NAT table, each family; at most ctTcp + ctAny.'),

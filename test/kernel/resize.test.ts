@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { encode } from '../../agent/abi/codec.ts';
@@ -10,12 +11,15 @@ import { finishResize, resizeTable } from '../../agent/engine/resize.ts';
 import { FAMILIES, type Family } from '../../agent/lib/ip.ts';
 import { CONNECTION_TABLES, type ConnectionTable } from '../../agent/tables/names.ts';
 import { PREVIOUS } from '../../agent/tables/slots.ts';
+import { tryRun } from '../lib/command.ts';
+import { buildLibrary } from '../lib/crash/chain.ts';
 import { fillConntrack, fillNat } from '../lib/crowd.ts';
 import { mountBpffs, skipReason } from './sandbox.ts';
 
 const QUIET = { debug() {}, info() {}, warn() {}, error() {} };
 const SIZES = { ct_tcp: 16_384, ct_any: 1024, snat: 16_384 };
 const ENTRIES = 10_000;
+const RESIZE = new URL('../lib/crash/resize.ts', import.meta.url);
 const LIFETIME = 0xffff_0000;
 
 async function load(bpffs: string): Promise<Datapath> {
@@ -66,14 +70,7 @@ describe('a table that is resized', { skip: skipReason }, () => {
       }
     }
     assert.deepEqual(pinsOf(bpffs.path), []);
-    const recorded = [...readLayoutRecord(bpffs.path).maps.keys()].sort();
-    const open = FAMILIES.flatMap((family) =>
-      datapath
-        .mapNames(family)
-        .filter((name) => !name.endsWith('_maps'))
-        .map((name) => datapath.map(family, name).id),
-    );
-    assert.deepEqual(recorded, open.sort());
+    assertRecorded(bpffs.path, datapath);
   });
 
   it('keeps its size over restarts, and is the one that programs use', async () => {
@@ -126,4 +123,62 @@ describe('a table that is resized', { skip: skipReason }, () => {
       assert.equal(datapath.previous('ipv4', table), undefined);
     }
   });
+
+  it('is whole again after a start, at whatever step the daemon was killed', async (t) => {
+    using bpffs = mountBpffs();
+    using directory = scratch();
+    const library = await buildLibrary({ directory: directory.path });
+    let before: string[];
+    {
+      using datapath = await load(bpffs.path);
+      const crowd = { family: 'ipv4', count: 5000, expires: LIFETIME } as const;
+      await fillConntrack(datapath.map('ipv4', 'ct_tcp'), crowd);
+      before = await contents(datapath, 'ipv4', 'ct_tcp');
+    }
+    const log = join(directory.path, 'steps');
+    const [sizes, killed]: [number[], string[]] = [[16_384], []];
+    for (let at = 1; ; at++) {
+      const entries = sizes.at(-1) === 16_384 ? 20_000 : 16_384;
+      rmSync(log, { force: true });
+      const env = { LD_PRELOAD: library, CRASH_AT: `${at}`, CRASH_LOG: log, CRASH_EACH: '1' };
+      const { code, stderr } = await tryRun(
+        [process.execPath, RESIZE.pathname, bpffs.path, `${entries}`],
+        { env: { ...process.env, ...env } },
+      );
+      if (code === 0) break;
+      assert.equal(code, 137, stderr);
+      killed.push(readFileSync(log, 'utf8').trim().split('\n').at(-1) ?? '');
+      using datapath = await load(bpffs.path);
+      await finishResize({ bpffs: bpffs.path, maps: datapath }, 'ipv4', 'ct_tcp');
+      assert.deepEqual(
+        await contents(datapath, 'ipv4', 'ct_tcp'),
+        before,
+        `after ${killed.at(-1)}`,
+      );
+      assert.deepEqual(pinsOf(bpffs.path), []);
+      assertRecorded(bpffs.path, datapath);
+      sizes.push(datapath.map('ipv4', 'ct_tcp').maxEntries);
+    }
+    t.diagnostic(killed.map((step, i) => `${step} -> ${sizes[i + 1]}`).join(', '));
+    for (const step of ['pin', 'update', 'rename', 'run', 'delete', 'unlink']) {
+      assert.ok(killed.includes(step), step);
+    }
+  });
 });
+
+/** The record has the maps that are open, and no others. */
+function assertRecorded(bpffs: string, datapath: Datapath): void {
+  const recorded = [...readLayoutRecord(bpffs).maps.keys()].sort();
+  const open = FAMILIES.flatMap((family) =>
+    datapath
+      .mapNames(family)
+      .filter((name) => !name.endsWith('_maps'))
+      .map((name) => datapath.map(family, name).id),
+  );
+  assert.deepEqual(recorded, open.sort());
+}
+
+function scratch(): Disposable & { path: string } {
+  const path = mkdtempSync(join(tmpdir(), 'sekisho-resize-'));
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true }) };
+}

@@ -64,7 +64,8 @@ export async function crashAtSteps(
   }
 }
 
-async function buildLibrary({ directory }: Topology): Promise<string> {
+/** The library that does it, compiled into a directory of the test's. */
+export async function buildLibrary({ directory }: { directory: string }): Promise<string> {
   const library = join(directory, 'step.so');
   await run([process.env.CLANG ?? 'clang-19', '-shared', '-fPIC', '-o', library, SOURCE]);
   return library;

@@ -3,7 +3,8 @@
  * Preloaded into a daemon: ends it by SIGKILL right after one of the calls that
  * change what outlives it (pins, attachments, map contents, names of files).
  * CRASH_AT says after which one, by its number, or by its name: the first of
- * that name. All of them are named in the file CRASH_LOG.
+ * that name. All of them are named in the file CRASH_LOG. With CRASH_EACH every
+ * single one is a step, and so is every run of a program on the daemon's behalf.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -19,13 +20,14 @@ enum command {
 	MAP_UPDATE = 2,
 	MAP_DELETE = 3,
 	OBJ_PIN = 6,
+	PROG_RUN = 10,
 	LINK_CREATE = 28,
 	LINK_UPDATE = 29,
 	LINK_DETACH = 34,
 };
 
 static const char *log, *named;
-static int at, steps;
+static int at, steps, each;
 static const char *last = "";
 
 /* The shell in front and the programs that the daemon runs are left alone. */
@@ -36,6 +38,7 @@ __attribute__((constructor)) static void begin(void)
 	named = strdup(getenv("CRASH_AT"));
 	at = atoi(named);
 	log = strdup(getenv("CRASH_LOG"));
+	each = getenv("CRASH_EACH") != NULL;
 	unsetenv("LD_PRELOAD");
 }
 
@@ -44,7 +47,7 @@ static void step(const char *name, int repeats)
 {
 	int fd;
 
-	if (!log || (repeats && !strcmp(name, last)))
+	if (!log || (repeats && !each && !strcmp(name, last)))
 		return;
 	last = name;
 	steps++;
@@ -65,6 +68,10 @@ static void bpf_step(long command)
 		return step("update", 1);
 	case MAP_DELETE:
 		return step("delete", 1);
+	case PROG_RUN:
+		if (each)
+			step("run", 0);
+		return;
 	case OBJ_PIN:
 		return step("pin", 0);
 	case LINK_CREATE:
