@@ -1,8 +1,9 @@
 import type { PassReason, PassRecord } from '../engine/collector.ts';
 import type { PassResult } from '../engine/pass.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
-import { CONNECTION_TABLES, type ConnectionTable } from '../tables/names.ts';
+import type { ConnectionTable } from '../tables/names.ts';
 import type { Maker } from './maker.ts';
+import { type TableSources, tableMetrics } from './table-metrics.ts';
 
 const PROTOCOLS = { ct_tcp: 'tcp', ct_any: 'any', snat: 'nat' } as const;
 const REASONS: Record<PassReason, true> = {
@@ -13,20 +14,23 @@ const REASONS: Record<PassReason, true> = {
   table_fill: true,
 };
 
-export interface CollectorSources {
+export interface CollectorSources extends TableSources {
   /** Seconds between passes. */
   interval(): number;
   /** Ports in the NAT range. */
   ports(): number;
-  /** Entries a connection table can hold. */
-  capacity(family: Family, table: ConnectionTable): number;
 }
 
-/** A table that live entries were taken from to make room: how many, by class. */
+/** A table that was found too full. */
 export interface Relieved {
   family: Family;
   table: ConnectionTable;
+  /** Entries that were there. */
+  before: number;
+  /** Live entries that were taken to make room, by class. */
   classes: Readonly<Record<string, number>>;
+  /** Entries that LRU took since the table was made. */
+  evicted: number;
 }
 
 /** What the collector tells. */
@@ -40,9 +44,9 @@ export interface CollectorMetrics {
   onRelief(relieved: Relieved): void;
 }
 
-/** What passes tell is as old as the last one: nothing is counted for a scrape. */
+/** What passes and reliefs tell: nothing is counted for a scrape. */
 export function collectorMetrics(make: Maker, sources: CollectorSources): CollectorMetrics {
-  const onTable = tableMetrics(make, sources);
+  const onCounted = tableMetrics(make, sources);
   const connections = connectionMetrics(make);
   const onNat = natMetrics(make, sources);
   const onRecord = passMetrics(make, sources);
@@ -53,16 +57,19 @@ export function collectorMetrics(make: Maker, sources: CollectorSources): Collec
   );
   return {
     onPass(result) {
-      onTable(result);
+      onCounted(result);
       connections.onPass(result);
       onNat(result);
     },
     onFailure: connections.onFailure,
     onRecord,
-    onRelief({ family, table, classes }) {
+    onRelief({ family, table, before, classes, evicted }) {
+      let alive = before;
       for (const [name, count] of Object.entries(classes)) {
         relieved.inc({ map: `${family}/${table}`, class: name }, count);
+        alive -= count;
       }
+      onCounted({ family, table, alive, evicted });
     },
   };
 }
@@ -87,24 +94,6 @@ function passMetrics(make: Maker, { interval }: CollectorSources) {
   return ({ at, durationMs, reasons, status }: PassRecord) => {
     for (const reason of reasons) passes.inc({ reason, status });
     if (status === 'completed') lastSuccess.set((at + durationMs) / 1000);
-  };
-}
-
-function tableMetrics(make: Maker, { capacity }: CollectorSources) {
-  const entries = make.gauge('map_entries', 'Entries, as the last pass counted.', ['map']);
-  const pressure = make.gauge('map_pressure', 'Entries by capacity, 0 to 1.', ['map']);
-  const evictions = make.counter('map_evictions_total', 'Entries that LRU took.', ['map']);
-  const evictedBefore = new Map<string, number>();
-  make.reading('map_capacity', 'Entries a map can hold.', ['map'], (set) =>
-    eachTable((family, table, map) => set({ map }, capacity(family, table))),
-  );
-  return ({ family, table, alive, capacity: size, evicted }: PassResult) => {
-    const map = `${family}/${table}`;
-    entries.set({ map }, alive);
-    pressure.set({ map }, alive / size);
-    const before = evictedBefore.get(map) ?? 0;
-    evictions.inc({ map }, Math.max(0, evicted - before));
-    evictedBefore.set(map, Math.max(evicted, before));
   };
 }
 
@@ -183,13 +172,4 @@ function natMetrics(make: Maker, { ports }: CollectorSources) {
     }
     portsUsed.set({ family }, nat.portsUsedMax / ports());
   };
-}
-
-/** Visits every connection table with the path of its pin. */
-export function eachTable(
-  visit: (family: Family, table: ConnectionTable, map: string) => void,
-): void {
-  for (const family of FAMILIES) {
-    for (const table of CONNECTION_TABLES) visit(family, table, `${family}/${table}`);
-  }
 }

@@ -9,10 +9,11 @@ import {
   type Hook,
 } from '../tables/names.ts';
 import { attemptsHistogram } from './attempts.ts';
-import { type CollectorMetrics, collectorMetrics, eachTable } from './collector-metrics.ts';
+import { type CollectorMetrics, collectorMetrics } from './collector-metrics.ts';
 import { addDatapathMetrics } from './datapath-metrics.ts';
 import { type Maker, metricMaker, PREFIX } from './maker.ts';
 import { oncePerScrape } from './once.ts';
+import { eachTable } from './table-metrics.ts';
 
 /** Seconds: an unchanged network, some hooks, a scrub of large tables. */
 const RECONCILE_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -71,7 +72,10 @@ export function registerMetrics(registry: Registry, sources: MetricsSources): Me
   registry.registerMetric(attemptsHistogram(`${PREFIX}nat_port_allocation_attempts`, { counters }));
   const { interval, capacity, settings } = sources;
   return {
-    ...collectorMetrics(make, { interval, capacity, ports: () => settings().ports }),
+    ...collectorMetrics(make, {
+      ...{ interval, capacity, counters, countersNow: sources.counters },
+      ports: () => settings().ports,
+    }),
     onReload: reloadCounter(make),
     onSignal: signalCounter(make),
     onResize: resizeCounter(make),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Registry } from 'prom-client';
+import { counter } from '../../agent/abi/generated.ts';
 import type { PassRecord } from '../../agent/engine/collector.ts';
 import type { PassResult } from '../../agent/engine/pass.ts';
 import { nameCounters } from '../../agent/tables/counters.ts';
@@ -22,6 +23,7 @@ function openMetrics() {
   const registry = new Registry();
   const reconciled = reconcileTimer(registry);
   const reads: string[] = [];
+  const counted: number[] = [];
   const hook = { attached: 3, expected: 4 };
   const metrics = registerMetrics(registry, {
     version: '1.2.3',
@@ -31,7 +33,7 @@ function openMetrics() {
     reattached: () => ({ from_endpoint: 0, to_endpoint: 0, from_netdev: 0, to_netdev: 0 }),
     counters(family) {
       reads.push(family);
-      return nameCounters([]);
+      return nameCounters(counted);
     },
     capacity: () => 1000,
   });
@@ -39,7 +41,7 @@ function openMetrics() {
     const line = (await registry.metrics()).split('\n').find((text) => text.startsWith(`${name} `));
     return line === undefined ? undefined : Number(line.slice(name.length));
   };
-  return { registry, reconciled, metrics, sample, reads };
+  return { registry, reconciled, metrics, sample, reads, counted };
 }
 
 test('every published metric is served', async () => {
@@ -81,8 +83,41 @@ test('ports in use are told as a share of the NAT range', async () => {
 
 test('evictions never fall, whatever a pass could not see', async () => {
   const { metrics, sample } = openMetrics();
-  for (const evicted of [7, 4, 9]) metrics.onPass({ ...PASS, evicted });
-  assert.equal(await sample('sekisho_map_evictions_total{map="ipv4/ct_tcp"}'), 9);
+  const seen: (number | undefined)[] = [];
+  for (const evicted of [7, 4, 9]) {
+    metrics.onPass({ ...PASS, evicted });
+    seen.push(await sample('sekisho_map_evictions_total{map="ipv4/ct_tcp"}'));
+  }
+  assert.deepEqual(seen, [7, 7, 9]);
+});
+
+test('how full a table is follows what was created and deleted since it was counted', async () => {
+  const { metrics, sample, counted } = openMetrics();
+  const read = (name: string) => sample(`sekisho_map_${name}{map="ipv4/ct_tcp"}`);
+  assert.equal(await read('entries'), undefined);
+  counted[counter.COUNTER_CREATED] = 5000;
+  counted[counter.COUNTER_DELETED] = 4000;
+  metrics.onPass({ ...PASS, evicted: 700 });
+  assert.deepEqual([await read('entries'), await read('evictions_total')], [250, 700]);
+
+  counted[counter.COUNTER_CREATED] = 5600;
+  assert.deepEqual([await read('entries'), await read('pressure')], [850, 0.85]);
+  const classes = { closing: 100, half_open: 150 };
+  counted[counter.COUNTER_DELETED] = 4250;
+  metrics.onRelief({ family: 'ipv4', table: 'ct_tcp', before: 850, classes, evicted: 700 });
+  assert.equal(await read('entries'), 600);
+  counted[counter.COUNTER_DELETED] = 4350;
+  assert.equal(await read('entries'), 500);
+});
+
+test('what was created beyond the capacity of a table is an eviction at once', async () => {
+  const { metrics, sample, counted } = openMetrics();
+  const read = (name: string) => sample(`sekisho_map_${name}{map="ipv4/ct_tcp"}`);
+  metrics.onPass(PASS);
+  counted[counter.COUNTER_CREATED] = 1000;
+  assert.deepEqual([await read('pressure'), await read('evictions_total')], [1, 250]);
+  metrics.onPass({ ...PASS, alive: 990, evicted: 260 });
+  assert.deepEqual([await read('entries'), await read('evictions_total')], [990, 260]);
 });
 
 test('reconciling is timed in seconds', async () => {
@@ -123,7 +158,7 @@ test('a pass counts under each of its reasons, and one that failed is no success
 test('connections are told by class, and those that relief took', async () => {
   const { metrics, sample } = openMetrics();
   metrics.onPass({ ...PASS, classes: { closing: 3, established: 7 } });
-  metrics.onRelief({ family: 'ipv6', table: 'snat', classes: { syn: 4 } });
+  metrics.onRelief({ family: 'ipv6', table: 'snat', before: 900, classes: { syn: 4 }, evicted: 0 });
   const labels = 'family="ipv4",protocol="tcp",class="established"';
   assert.equal(await sample(`sekisho_conntrack_entries{${labels}}`), 7);
   const taken = 'sekisho_conntrack_gc_relieved_total{map="ipv6/snat",class="syn"}';
