@@ -336,7 +336,8 @@ struct reap_args {
 	__u32 table;       /* in: enum table */
 	__u32 count;       /* in: keys in reap_keys */
 	__u32 mode;        /* in: enum reap_mode */
-	__u32 classes;     /* in, relief: bits of enum flow_class, in snat of enum nat_class */
+	__u32 classes;     /* in, relief: bits of enum flow_class; in snat, of the owners */
+	__u32 orphans;     /* in, relief of snat: bits of enum nat_class, where there is no owner */
 	__u32 idle_until;  /* in, relief: FLOW_ANSWERED goes when it expires by then, s */
 	__u32 now;         /* out: s */
 	__u32 deleted;     /* out: keys deleted from `table` */

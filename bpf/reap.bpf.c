@@ -36,7 +36,8 @@ enum reaped {
 	REAP_SKIPPED,
 	REAP_DELETED,
 	REAP_COMPLETED,
-	REAP_FAILED, /* the kernel refused: the next pass tries again */
+	REAP_WITH_OWNER, /* and counted there */
+	REAP_FAILED,     /* the kernel refused: the next pass tries again */
 };
 
 static __always_inline enum reaped reap_delete(enum table table, const struct tuple *key)
@@ -203,25 +204,44 @@ static __noinline enum reaped reap_complete(const struct tuple *key, struct reap
 	return reap_half(key, half);
 }
 
-/* A half whose connection has no CT entry any more, and its partner with it. An endpoint's
- * that goes rest while they close, or while CT still has their connection. */
+/* A half whose connection has no CT entry any more, and its partner with it. */
 static __noinline enum reaped reap_orphan(const struct tuple *key, struct nat_entry *half,
 					  struct reap_run *run)
 {
 	struct nat_entry *partner;
-	struct ct_entry *owner;
 	struct nat_entry want;
 	struct tuple other;
-	const struct tuple *flow = key->kind & KIND_IN ? &other : key;
 
 	reap_partner(key, half, &other, &want);
-	owner = reap_find_ct(flow, key->proto == IPPROTO_TCP);
-	if (owner && !clock_expired(owner->expires, run->args.now))
-		return REAP_SKIPPED;
 	partner = table_lookup(TABLE_SNAT, &other);
 	if (partner && partner->port == want.port && ip_addr_equal(&partner->addr, &want.addr))
 		run->args.nat_deleted += reap_half(&other, partner) == REAP_DELETED;
 	return reap_half(key, half);
+}
+
+/* Goes with its connection where that has a CT entry that the mode wants. An endpoint's that
+ * leaves stays while CT still has its connection: that one closes. */
+static __noinline enum reaped reap_owned(const struct tuple *key, struct nat_entry *half,
+					 struct reap_run *run)
+{
+	bool tcp = key->proto == IPPROTO_TCP;
+	struct ct_entry *owner;
+	struct tuple flow = *key;
+
+	if (key->kind & KIND_IN) {
+		tuple_reverse(&flow, key, KIND_OUT);
+		flow.saddr = half->addr;
+		flow.sport = half->port;
+	}
+	owner = reap_find_ct(&flow, tcp);
+	if (owner && !clock_expired(owner->expires, run->args.now)) {
+		if (run->args.mode == REAP_RELIEF && reap_ct(&flow, run, tcp) == REAP_DELETED)
+			return REAP_WITH_OWNER;
+		return REAP_SKIPPED;
+	}
+	if (run->args.mode == REAP_RELIEF && !(run->args.orphans & (1U << (half->class & 3))))
+		return REAP_SKIPPED;
+	return reap_orphan(key, half, run);
 }
 
 static __noinline enum reaped reap_nat(const struct tuple *key, struct reap_run *run)
@@ -232,11 +252,9 @@ static __noinline enum reaped reap_nat(const struct tuple *key, struct reap_run 
 		return REAP_SKIPPED;
 	if (run->args.mode == REAP_FORCED || clock_expired(half->expires, run->args.now))
 		return reap_half(key, half);
-	if (run->args.mode == REAP_LEAVING && half->class != NAT_CLASS_CLOSING)
-		return reap_orphan(key, half, run);
-	if (run->args.mode == REAP_RELIEF && half->class <= NAT_CLASS_ANY &&
-	    (run->args.classes & (1U << half->class)))
-		return reap_orphan(key, half, run);
+	if (run->args.mode == REAP_RELIEF ||
+	    (run->args.mode == REAP_LEAVING && half->class != NAT_CLASS_CLOSING))
+		return reap_owned(key, half, run);
 	return REAP_SKIPPED;
 }
 

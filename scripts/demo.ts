@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { churn, openLongLived } from '../test/lib/churn.ts';
-import { sekisho } from '../test/lib/daemon.ts';
+import { sekisho, startAgent } from '../test/lib/daemon.ts';
 import { scrape } from '../test/lib/metrics.ts';
 import { type ManagedScene, managedScene, nth } from '../test/lib/scene.ts';
 import { FAMILIES, type Family } from '../test/lib/topology.ts';
@@ -74,7 +74,8 @@ async function reachWorld({ topo, pods, world }: ManagedScene, family: Family) {
 /** Opens the connections, overruns the table, and answers with how many are left. */
 async function overrun(restore: boolean) {
   const rounds = restore ? ROUNDS.with : ROUNDS.without;
-  await using scene = await managedScene({ settings: { maps, masquerade: { restore } } });
+  const settings = { maps, masquerade: { restore } };
+  await using scene = await managedScene({ settings });
   const story = {
     family: FAMILY,
     connections: CONNECTIONS,
@@ -85,9 +86,13 @@ async function overrun(restore: boolean) {
   };
   const opened = await openLongLived(scene, story);
   check(opened.alive === CONNECTIONS, `${number(opened.alive)} connections are open`);
+  // it would make room before LRU does: what is told here is the datapath's own doing
+  await scene.agent.kill9();
+  say('kill -9 of the daemon: the datapath is on its own');
   const { alive, flows } = await churn(scene, story, (round, { alive }) =>
     say(`round ${round + 1}: ${number(alive)} of ${number(CONNECTIONS)} connections answer`),
   );
+  await startAgent(scene.topo, settings);
   const metrics = await scrape(scene.topo);
   const saved = metrics.text
     .split('\n')

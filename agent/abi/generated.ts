@@ -285,6 +285,7 @@ export interface ReapArgs {
   count: number;
   mode: number;
   classes: number;
+  orphans: number;
   idle_until: number;
   now: number;
   deleted: number;
@@ -461,19 +462,20 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     reap_args: {
-      size: 44,
+      size: 48,
       fields: {
         table: { offset: 0, size: 4, kind: 'u32' },
         count: { offset: 4, size: 4, kind: 'u32' },
         mode: { offset: 8, size: 4, kind: 'u32' },
         classes: { offset: 12, size: 4, kind: 'u32' },
-        idle_until: { offset: 16, size: 4, kind: 'u32' },
-        now: { offset: 20, size: 4, kind: 'u32' },
-        deleted: { offset: 24, size: 4, kind: 'u32' },
-        skipped: { offset: 28, size: 4, kind: 'u32' },
-        nat_deleted: { offset: 32, size: 4, kind: 'u32' },
-        failed: { offset: 36, size: 4, kind: 'u32' },
-        completed: { offset: 40, size: 4, kind: 'u32' },
+        orphans: { offset: 16, size: 4, kind: 'u32' },
+        idle_until: { offset: 20, size: 4, kind: 'u32' },
+        now: { offset: 24, size: 4, kind: 'u32' },
+        deleted: { offset: 28, size: 4, kind: 'u32' },
+        skipped: { offset: 32, size: 4, kind: 'u32' },
+        nat_deleted: { offset: 36, size: 4, kind: 'u32' },
+        failed: { offset: 40, size: 4, kind: 'u32' },
+        completed: { offset: 44, size: 4, kind: 'u32' },
       },
     },
     tuple: {
@@ -627,19 +629,20 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     reap_args: {
-      size: 44,
+      size: 48,
       fields: {
         table: { offset: 0, size: 4, kind: 'u32' },
         count: { offset: 4, size: 4, kind: 'u32' },
         mode: { offset: 8, size: 4, kind: 'u32' },
         classes: { offset: 12, size: 4, kind: 'u32' },
-        idle_until: { offset: 16, size: 4, kind: 'u32' },
-        now: { offset: 20, size: 4, kind: 'u32' },
-        deleted: { offset: 24, size: 4, kind: 'u32' },
-        skipped: { offset: 28, size: 4, kind: 'u32' },
-        nat_deleted: { offset: 32, size: 4, kind: 'u32' },
-        failed: { offset: 36, size: 4, kind: 'u32' },
-        completed: { offset: 40, size: 4, kind: 'u32' },
+        orphans: { offset: 16, size: 4, kind: 'u32' },
+        idle_until: { offset: 20, size: 4, kind: 'u32' },
+        now: { offset: 24, size: 4, kind: 'u32' },
+        deleted: { offset: 28, size: 4, kind: 'u32' },
+        skipped: { offset: 32, size: 4, kind: 'u32' },
+        nat_deleted: { offset: 36, size: 4, kind: 'u32' },
+        failed: { offset: 40, size: 4, kind: 'u32' },
+        completed: { offset: 44, size: 4, kind: 'u32' },
       },
     },
     tuple: {

@@ -1,14 +1,15 @@
+/** Any other than the seeds of `mix`. */
+const NUMBER = 0x5bd1e995;
 const FEWEST = 1 << 12;
-const MOST = 1 << 24;
+const MOST = 1 << 22;
 
 /**
  * Finds NAT halves without their other half in constant memory and without a single lookup: both
- * halves of a pair fall into the same bucket, one adds to it and the other takes away. A bucket
- * that is not level holds a lone half, perhaps among complete pairs. Two lone halves that hide each
- * other are found by another pass, since the seed is another one.
+ * halves of a pair fall into the same bucket, one adds the pair's number to it and the other takes
+ * it away. A bucket that is not level holds a lone half, perhaps among complete pairs.
  */
 export class PairBalance {
-  readonly #buckets: Int8Array;
+  readonly #buckets: Int32Array;
   readonly #addressSize: number;
   readonly #valueAddress: number;
   readonly #valuePort: number;
@@ -20,8 +21,8 @@ export class PairBalance {
     offsets: { address: number; port: number },
     seed = Math.floor(Math.random() * 2 ** 32),
   ) {
-    const wanted = 2 ** Math.ceil(Math.log2(4 * capacity));
-    this.#buckets = new Int8Array(Math.min(MOST, Math.max(FEWEST, wanted)));
+    const wanted = 2 ** Math.ceil(Math.log2(capacity));
+    this.#buckets = new Int32Array(Math.min(MOST, Math.max(FEWEST, wanted)));
     this.#addressSize = (keySize - 8) / 2;
     this.#valueAddress = offsets.address;
     this.#valuePort = offsets.port;
@@ -30,13 +31,16 @@ export class PairBalance {
 
   /** Takes a half, key and value at their offsets. */
   add(keys: DataView, key: number, values: DataView, value: number, reverse: boolean): void {
-    const bucket = this.#bucket(keys, key, values, value, reverse);
-    this.#buckets[bucket] = (this.#buckets[bucket] ?? 0) + (reverse ? -1 : 1);
+    const hash = this.#hash(keys, key, values, value, reverse);
+    const bucket = hash & (this.#buckets.length - 1);
+    const number = mix(hash, NUMBER);
+    this.#buckets[bucket] = (this.#buckets[bucket] ?? 0) + (reverse ? -number : number);
   }
 
   /** Once all have been added: may this one be alone? */
   isOdd(keys: DataView, key: number, values: DataView, value: number, reverse: boolean): boolean {
-    return this.#buckets[this.#bucket(keys, key, values, value, reverse)] !== 0;
+    const hash = this.#hash(keys, key, values, value, reverse);
+    return this.#buckets[hash & (this.#buckets.length - 1)] !== 0;
   }
 
   /** Are all pairs complete? */
@@ -45,7 +49,7 @@ export class PairBalance {
   }
 
   /** The three ends of a pair, from whichever half: its source, its mapping, its peer. */
-  #bucket(keys: DataView, key: number, values: DataView, value: number, reverse: boolean): number {
+  #hash(keys: DataView, key: number, values: DataView, value: number, reverse: boolean): number {
     const size = this.#addressSize;
     const ports = key + 2 * size;
     const first = this.#end(keys, key, ports);
@@ -56,7 +60,7 @@ export class PairBalance {
     const peer = reverse ? first : second;
     const mapping = reverse ? second : inside;
     const hash = mix(mix(mix(this.#seed, source), peer), mapping ^ keys.getUint8(ports + 4));
-    return (hash ^ (hash >>> 16)) & (this.#buckets.length - 1);
+    return hash ^ (hash >>> 16);
   }
 
   #end(bytes: DataView, address: number, port: number): number {

@@ -45,8 +45,10 @@ export type ReapMode = keyof typeof MODES;
 export interface ReapOptions {
   /** `expired` by default. */
   mode?: ReapMode;
-  /** Relief: bits of `flow_class`, or in `snat` of `nat_class`. */
+  /** Relief: bits of `flow_class`; in `snat`, of the connections that the entries are of. */
   classes?: number;
+  /** Relief of `snat`: bits of `nat_class`, for entries without a connection. */
+  orphans?: number;
   /** Relief: an answered flow may go when it expires by then; seconds of the datapath's clock. */
   idleUntil?: number;
 }
@@ -124,9 +126,15 @@ function createReaper(family: Family, { keys: keyMap, reap, clock }: ReapParts):
   }
 
   return {
-    async reap(table, keys, count, { mode = 'expired', classes = 0, idleUntil = 0 } = {}) {
+    async reap(
+      table,
+      keys,
+      count,
+      { mode = 'expired', classes = 0, orphans = 0, idleUntil = 0 } = {},
+    ) {
       const total = { deleted: 0, skipped: 0, natDeleted: 0, failed: 0, completed: 0, now: 0 };
-      const base = { table: NUMBERS[table], mode: MODES[mode], classes, idle_until: idleUntil };
+      const rules = { mode: MODES[mode], classes, orphans, idle_until: idleUntil };
+      const base = { table: NUMBERS[table], ...rules };
       for (let done = 0; done < count; done += reap_limit.REAP_BATCH) {
         const part = Math.min(reap_limit.REAP_BATCH, count - done);
         const slice = keys.subarray(done * tuple.size, (done + part) * tuple.size);

@@ -1,5 +1,6 @@
 import type { Family } from '../lib/ip.ts';
 import type { ConnectionTable } from '../tables/names.ts';
+import { createGuard } from './guard.ts';
 import type { Logger } from './logger.ts';
 import type { CollectedTable } from './pass.ts';
 import { FILL } from './relief.ts';
@@ -12,8 +13,11 @@ const LEAST_REST_MS = 1000;
 
 /** What is known of how full tables are, without counting them. */
 export interface Fill {
-  /** By two counters, and what LRU had taken when the table was last counted: never too low. */
-  isHigh(table: CollectedTable): boolean;
+  /**
+   * Entries by capacity, by two counters and what LRU had taken when the table was last counted:
+   * never too low.
+   */
+  share(table: CollectedTable): number;
   /** A table was counted. */
   counted(table: { family: Family; table: ConnectionTable }, evicted: number): void;
 }
@@ -21,10 +25,10 @@ export interface Fill {
 export function createFill({ turnover }: Pick<ReliefTools, 'turnover'>): Fill {
   const evictions = new Map<string, number>();
   return {
-    isHigh({ family, table, capacity }) {
+    share({ family, table, capacity }) {
       const { created, deleted } = turnover(family, table);
       const evicted = evictions.get(`${family}/${table}`) ?? 0;
-      return created - deleted - evicted > FILL.high * capacity;
+      return (created - deleted - evicted) / capacity;
     },
     counted: ({ family, table }, evicted) => void evictions.set(`${family}/${table}`, evicted),
   };
@@ -48,6 +52,12 @@ export interface Relief {
 }
 
 export function createRelief({ tables, fill, tools, logger, onRelief }: ReliefParts): Relief {
+  const ownTables = (family: Family) => tables().filter((table) => table.family === family);
+  const isHigh = (table: CollectedTable) => fill.share(table) > FILL.high;
+  const guards = {
+    ipv4: createGuard(() => ownTables('ipv4'), tools),
+    ipv6: createGuard(() => ownTables('ipv6'), tools),
+  };
   const turn = createSerial();
   const waiting = new Set<Family>();
   const restUntil = new Map<Family, number>();
@@ -55,10 +65,12 @@ export function createRelief({ tables, fill, tools, logger, onRelief }: ReliefPa
 
   async function relieve(family: Family): Promise<void> {
     if (stopped || performance.now() < (restUntil.get(family) ?? 0)) return;
-    const own = tables().filter((table) => table.family === family);
-    if (!own.some(fill.isHigh)) return;
+    const own = ownTables(family);
+    if (!own.some((table) => fill.share(table) > FILL.watch)) return;
+    await guards[family].keep(true);
+    if (!own.some(isHigh)) return;
     const begun = performance.now();
-    const results = await relieveFamily(own, fill.isHigh, tools);
+    const results = await relieveFamily(own, isHigh, guards[family], tools);
     for (const result of results) fill.counted(result, result.evicted);
     const full = results.filter(({ before, capacity }) => before > FILL.high * capacity);
     full.forEach(onRelief);

@@ -1,7 +1,10 @@
 import { flow_class, nat_class } from '../abi/generated.ts';
 
-/** Shares of a table's capacity: above the first one room is made, down to the second. */
-export const FILL = { high: 0.8, low: 0.7 } as const;
+/**
+ * Shares of a table's capacity: above `watch` LRU is kept off the connections that must stay; above
+ * `high` room is made, down to `low`.
+ */
+export const FILL = { watch: 0.6, low: 0.7, high: 0.8 } as const;
 
 /** Who goes first. Established connections, and those on their way there, never go. */
 export const FLOW_ORDER: readonly number[] = [
@@ -10,12 +13,31 @@ export const FLOW_ORDER: readonly number[] = [
   flow_class.FLOW_UNANSWERED,
   flow_class.FLOW_ANSWERED,
 ];
-/** The same for NAT pairs without a CT entry. */
-export const NAT_ORDER: readonly number[] = [
-  nat_class.NAT_CLASS_CLOSING,
-  nat_class.NAT_CLASS_SYN,
-  nat_class.NAT_CLASS_ANY,
+/** NAT pairs of one class (`nat_class`): whose they may be, if they are anybody's. */
+export interface NatStep {
+  name: string;
+  half: number;
+  /** Bits of `flow_class`: pairs of these connections go, with the connection. */
+  owners: number;
+  /** Bits of `nat_class`: pairs of this class go that have no connection any more. */
+  orphans: number;
+}
+
+const { NAT_CLASS_CLOSING, NAT_CLASS_SYN, NAT_CLASS_ANY } = nat_class;
+
+/** The same order for NAT pairs; those of UDP without a connection, which may be anything, last. */
+export const NAT_STEPS: readonly NatStep[] = [
+  natStep('closing', NAT_CLASS_CLOSING, [flow_class.FLOW_CLOSING], true),
+  natStep('half_open', NAT_CLASS_SYN, [flow_class.FLOW_HALF_OPEN], true),
+  natStep('unanswered', NAT_CLASS_ANY, [flow_class.FLOW_UNANSWERED], false),
+  natStep('answered', NAT_CLASS_ANY, [flow_class.FLOW_ANSWERED], false),
+  natStep('orphaned', NAT_CLASS_ANY, [], true),
 ];
+
+function natStep(name: string, half: number, owners: number[], orphans: boolean): NatStep {
+  const bits = owners.reduce((sum, known) => sum | (1 << known), 0);
+  return { name, half, owners: bits, orphans: orphans ? 1 << half : 0 };
+}
 
 /**
  * An answered flow of UDP or ICMP is idle when so much of its timeout is left at most: its last
@@ -68,7 +90,11 @@ export class Quota {
         this.#left += part;
       }
     }
+    this.isAll = this.#left < need;
   }
+
+  /** Are all that were counted to be taken? */
+  readonly isAll: boolean;
 
   /** Entries that are still to be taken. */
   get left(): number {

@@ -1,10 +1,19 @@
 import { flow_class } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
 import type { ConnectionTable } from '../tables/names.ts';
+import type { Guard } from './guard.ts';
 import { KeyGroup, type Pick, sift } from './key-group.ts';
 import type { CollectedTable, PassTools } from './pass.ts';
 import type { ReapOptions } from './reap.ts';
-import { Ages, FLOW_ORDER, IDLE_LEFT, NAT_ORDER, Quota, reliefNeed } from './relief.ts';
+import {
+  Ages,
+  FLOW_ORDER,
+  IDLE_LEFT,
+  NAT_STEPS,
+  type NatStep,
+  Quota,
+  reliefNeed,
+} from './relief.ts';
 
 /** What no pass has met yet goes with the first. */
 const EXPIRED = flow_class.FLOW_CLOSING;
@@ -31,70 +40,31 @@ export interface ReliefResult {
 /**
  * Makes room in those tables of a family that hold more than `FILL.high` of their capacity, down to
  * `FILL.low` where there is enough that may go. `isFull` is a guess, by which a table is counted or
- * not. Resolves with what was found in the tables that were counted.
+ * not; `guard` keeps LRU off the others meanwhile. Resolves with what was found in the tables that
+ * were counted.
  */
 export async function relieveFamily(
   tables: readonly CollectedTable[],
   isFull: (table: CollectedTable) => boolean,
+  guard: Guard,
   tools: ReliefTools,
 ): Promise<ReliefResult[]> {
   const results: ReliefResult[] = [];
-  const connections = tables.filter(({ table }) => table !== 'snat');
-  for (const table of connections.filter(isFull)) {
-    results.push(await relieveConnections(table, tools));
-  }
-  for (const table of tables.filter((table) => table.table === 'snat' && isFull(table))) {
-    results.push(await relieveNat(table, connections, tools));
+  for (const table of tables) {
+    if (!isFull(table)) continue;
+    await guard.keep();
+    const begun = performance.now();
+    const survey = await surveyTable(table, tools);
+    const need = reliefNeed(survey.alive, table.capacity);
+    await guard.keep();
+    const relieve = table.table === 'snat' ? relieveNat : relieveConnections;
+    const deleted = need === 0 ? {} : await relieve(table, survey, need, guard, tools);
+    const { family, table: name, capacity } = table;
+    const { alive: before, evicted } = survey;
+    const durationMs = performance.now() - begun;
+    results.push({ family, table: name, capacity, before, deleted, evicted, durationMs });
   }
   return results;
-}
-
-async function relieveConnections(
-  table: CollectedTable,
-  tools: ReliefTools,
-): Promise<ReliefResult> {
-  const begun = performance.now();
-  const survey = await surveyTable(table, tools, { touch: true });
-  const need = reliefNeed(survey.alive, table.capacity);
-  const quota = new Quota(survey.ages, FLOW_ORDER, need);
-  const deleted: Record<string, number> = {};
-  await take(table, quota, survey, tools, deleted);
-  return resultOf(table, survey, deleted, begun);
-}
-
-/** Through the connections whose pairs fill it, then pairs that have no connection any more. */
-async function relieveNat(
-  table: CollectedTable,
-  connections: readonly CollectedTable[],
-  tools: ReliefTools,
-): Promise<ReliefResult> {
-  const begun = performance.now();
-  const survey = await surveyTable(table, tools);
-  const deleted: Record<string, number> = {};
-  const need = reliefNeed(survey.alive, table.capacity);
-  if (need === 0) return resultOf(table, survey, deleted, begun);
-  const ages = new Ages();
-  const options = { touch: true, translated: true, ages };
-  const surveys = [];
-  for (const owner of connections) surveys.push(await surveyTable(owner, tools, options));
-  const quota = new Quota(ages, FLOW_ORDER, Math.ceil(need / 2));
-  let gone = 0;
-  for (const [i, owner] of connections.entries()) {
-    const base = surveys[i];
-    if (base) gone += await take(owner, quota, { ...base, translated: true }, tools, deleted);
-  }
-  await takeOrphans(table, need - gone, tools, deleted);
-  return resultOf(table, survey, deleted, begun);
-}
-
-function resultOf(
-  { family, table, capacity }: CollectedTable,
-  { alive: before, evicted }: Survey,
-  deleted: Record<string, number>,
-  begun: number,
-): ReliefResult {
-  const durationMs = performance.now() - begun;
-  return { family, table, capacity, before, deleted, evicted, durationMs };
 }
 
 interface Survey {
@@ -103,117 +73,142 @@ interface Survey {
   ages: Ages;
   /** Seconds of the datapath's clock from which lifetimes are measured. */
   base: number;
-  /** Only of connections that have NAT entries. */
-  translated?: boolean;
 }
 
-/**
- * Counts a table. With `touch`, connections that are never to go are looked up by the program, which
- * makes them recently used: if LRU has to evict before there is room, then somebody else.
- */
-async function surveyTable(
-  table: CollectedTable,
-  tools: ReliefTools,
-  { touch = false, translated = false, ages = new Ages() } = {},
-): Promise<Survey> {
+/** Counts a table, and in it those who may go. */
+async function surveyTable(table: CollectedTable, tools: ReliefTools): Promise<Survey> {
   const { created } = tools.turnover(table.family, table.table);
   const base = tools.now();
-  const kept = new KeyGroup(table.keySize, handOver(table, tools, { mode: 'relief' }));
+  const ages = new Ages();
+  const look = looker(table, base, tools);
   let alive = 0;
   await sift(table, (keys, key, values, value) => {
     alive++;
-    if (translated && !table.isTranslated?.(values, value)) return undefined;
-    const left = values.getUint32(value + table.expiresOffset, true) - base;
-    const known = left > 0 ? table.classOf(keys, key, values, value) : EXPIRED;
-    if (stays(table, known)) return touch ? kept : undefined;
-    if (mayGo(table, known, left, tools)) ages.add(known, left);
+    const { known, left, may } = look(keys, key, values, value);
+    if (may) ages.add(known, left);
     return undefined;
   });
-  await kept.flush();
   const { deleted } = tools.turnover(table.family, table.table);
   return { alive, ages, base, evicted: Math.max(0, created - deleted - alive) };
 }
 
-/** Established, or on the way there. */
-function stays({ table }: CollectedTable, known: number): boolean {
-  return table !== 'snat' && known >= flow_class.FLOW_OPENING;
-}
-
-/** An answered flow may go once it is idle. */
-function mayGo(
-  { table }: CollectedTable,
-  known: number,
-  left: number,
-  tools: ReliefTools,
-): boolean {
-  if (table === 'snat' || known !== flow_class.FLOW_ANSWERED) return true;
-  return left <= IDLE_LEFT * tools.anyTimeout();
-}
-
-/** Takes connections by their quota. Resolves with the NAT entries that went with them. */
-async function take(
-  table: CollectedTable,
-  quota: Quota,
-  { base, translated }: Survey,
-  tools: ReliefTools,
-  deleted: Record<string, number>,
-): Promise<number> {
-  if (quota.left === 0) return 0;
-  const idleUntil = base + Math.floor(IDLE_LEFT * tools.anyTimeout());
-  const groups = new Map(
-    FLOW_ORDER.map((known) => {
-      const options: ReapOptions = { mode: 'relief', classes: 1 << known, idleUntil };
-      return [known, new KeyGroup(table.keySize, handOver(table, tools, options))];
-    }),
-  );
-  const pick: Pick = (keys, key, values, value) => {
-    if (translated && !table.isTranslated?.(values, value)) return undefined;
-    const left = values.getUint32(value + table.expiresOffset, true) - base;
-    const known = left > 0 ? table.classOf(keys, key, values, value) : EXPIRED;
-    const goes = mayGo(table, known, left, tools) && quota.take(known, left);
-    return goes ? groups.get(known) : undefined;
+/** Reads class and age off an entry; an answered flow may go once it is idle. */
+function looker(table: CollectedTable, base: number, tools: ReliefTools) {
+  const { expiresOffset } = table;
+  const isNat = table.table === 'snat';
+  const idle = IDLE_LEFT * tools.anyTimeout();
+  const entry = { known: 0, left: 0, may: false };
+  return (keys: DataView, key: number, values: DataView, value: number) => {
+    entry.left = values.getUint32(value + expiresOffset, true) - base;
+    const expired = !isNat && entry.left <= 0;
+    entry.known = expired ? EXPIRED : table.classOf(keys, key, values, value);
+    entry.may =
+      isNat ||
+      (entry.known < flow_class.FLOW_OPENING &&
+        !(entry.known === flow_class.FLOW_ANSWERED && entry.left > idle));
+    return entry;
   };
-  await sift(table, pick, { isDone: () => quota.left === 0 });
-  let pairs = 0;
+}
+
+type Relieve = (
+  table: CollectedTable,
+  survey: Survey,
+  need: number,
+  guard: Guard,
+  tools: ReliefTools,
+) => Promise<Record<string, number>>;
+
+const relieveConnections: Relieve = async (table, { ages, base }, need, _guard, tools) => {
+  const quota = new Quota(ages, FLOW_ORDER, need);
+  const idleUntil = idleAt(base, tools);
+  const groups = new Map(
+    FLOW_ORDER.map((known) => [
+      known,
+      new KeyGroup(table.keySize, handOver(table, tools, { classes: 1 << known, idleUntil })),
+    ]),
+  );
+  const look = looker(table, base, tools);
+  const pick: Pick = (...entry) => {
+    const { known, left, may } = look(...entry);
+    return may && quota.take(known, left) ? groups.get(known) : undefined;
+  };
+  if (quota.left > 0) await sift(table, pick, { isDone: () => quota.left === 0 });
+  const deleted: Record<string, number> = {};
   for (const [known, group] of groups) {
     await group.flush();
-    const { natDeleted, deleted: own } = group.total;
-    note(deleted, table.classes[known], translated ? natDeleted : own);
-    pairs += natDeleted;
+    note(deleted, table.classes[known], group.total.deleted);
   }
-  return pairs;
+  return deleted;
+};
+
+/**
+ * NAT pairs, each with its connection where there is one: it is what the connection is worth that
+ * decides. First who has been silent longest; when too many of those stay, whoever comes.
+ */
+const relieveNat: Relieve = async (table, { ages, base }, need, guard, tools) => {
+  const deleted: Record<string, number> = {};
+  let open = need;
+  for (const step of NAT_STEPS) {
+    for (const quota of [new Quota(ages, [step.half], Math.ceil(open / 2)), undefined]) {
+      if (open <= 0) return deleted;
+      const gone = await takePairs(table, { step, quota, open, base }, tools);
+      note(deleted, step.name, gone);
+      open -= gone;
+      await guard.keep();
+      if (quota?.isAll) break;
+    }
+  }
+  return deleted;
+};
+
+interface Taking {
+  step: NatStep;
+  quota: Quota | undefined;
+  /** Entries that may go at most. */
+  open: number;
+  base: number;
 }
 
-/** NAT pairs without a connection, until `need` entries have gone. */
-async function takeOrphans(
+/** Resolves with the NAT entries that went. */
+async function takePairs(
   table: CollectedTable,
-  need: number,
+  { step, quota, open, base }: Taking,
   tools: ReliefTools,
-  deleted: Record<string, number>,
-): Promise<void> {
-  let open = need;
-  for (const known of NAT_ORDER) {
-    if (open <= 0) return;
-    const options: ReapOptions = { mode: 'relief', classes: 1 << known };
-    const group = new KeyGroup(table.keySize, async (keys, count) => {
-      const result = await tools.reap(table.family, table.table, keys, count, options);
-      open -= result.deleted + result.natDeleted;
-      group.limit(Math.ceil(open / 2));
-      return result;
-    });
-    group.limit(Math.ceil(open / 2));
-    const pick: Pick = (keys, key, values, value) =>
-      open > 0 && table.classOf(keys, key, values, value) === known ? group : undefined;
-    await sift(table, pick, { isDone: () => open <= 0 });
-    if (open > 0) await group.flush();
-    note(deleted, `orphaned_${table.classes[known]}`, group.total.deleted + group.total.natDeleted);
-  }
+): Promise<number> {
+  const { half, owners: classes, orphans } = step;
+  const reap = handOver(table, tools, { classes, orphans, idleUntil: idleAt(base, tools) });
+  let gone = 0;
+  const group = new KeyGroup(table.keySize, async (keys, count) => {
+    const result = await reap(keys, count);
+    gone += result.deleted + result.natDeleted;
+    group.limit(Math.ceil((open - gone) / 2));
+    return result;
+  });
+  group.limit(Math.ceil(open / 2));
+  const look = looker(table, base, tools);
+  const pick: Pick = (...entry) => {
+    if (gone >= open) return undefined;
+    const { known, left } = look(...entry);
+    return known === half && (!quota || quota.take(known, left)) ? group : undefined;
+  };
+  await sift(table, pick, { isDone: () => gone >= open || quota?.left === 0 });
+  if (gone < open) await group.flush();
+  return gone;
+}
+
+function idleAt(base: number, tools: ReliefTools): number {
+  return base + Math.floor(IDLE_LEFT * tools.anyTimeout());
 }
 
 function note(deleted: Record<string, number>, name: string | undefined, count: number): void {
   if (name && count > 0) deleted[name] = (deleted[name] ?? 0) + count;
 }
 
-function handOver({ family, table }: CollectedTable, { reap }: ReliefTools, options: ReapOptions) {
-  return (keys: Uint8Array, count: number) => reap(family, table, keys, count, options);
+function handOver(
+  { family, table }: CollectedTable,
+  { reap }: ReliefTools,
+  options: Omit<ReapOptions, 'mode'>,
+) {
+  return (keys: Uint8Array, count: number) =>
+    reap(family, table, keys, count, { mode: 'relief', ...options });
 }

@@ -160,13 +160,30 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       put(orphan, undefined, syn);
       put(owned, ESTABLISHED, syn);
       put(old, undefined, { class: nat_class.NAT_CLASS_ESTABLISHED });
-      const classes = 1 << nat_class.NAT_CLASS_SYN;
+      const orphans = 1 << nat_class.NAT_CLASS_SYN;
       const halves = [orphan, owned, old].flatMap(({ forward, reverse }) => [forward, reverse]);
-      const result = await reap('snat', halves, { mode: 'relief', classes });
+      const result = await reap('snat', halves, { mode: 'relief', orphans });
       assert.deepEqual([result.deleted, result.natDeleted], [1, 1]);
       assert.deepEqual(left(orphan).slice(1), [false, false]);
       assert.deepEqual(left(owned).slice(1), [true, true]);
       assert.deepEqual(left(old).slice(1), [true, true]);
+    });
+
+    it('takes a connection along with its half, by what the connection is worth', async () => {
+      const [asked, open] = [pair(2013), pair(2014)];
+      put(asked, { seen: ct_seen.CT_SEEN_TX }, { class: nat_class.NAT_CLASS_SYN });
+      put(open, ESTABLISHED, { class: nat_class.NAT_CLASS_SYN });
+      const classes = 1 << flow_class.FLOW_HALF_OPEN;
+      const halves = [asked.forward, open.forward, asked.reverse, open.reverse];
+      const result = await reap('snat', halves, { mode: 'relief', classes, orphans: 15 });
+      assert.deepEqual([result.deleted, result.natDeleted, result.skipped], [0, 2, 3]);
+      assert.deepEqual(
+        [left(asked), left(open)],
+        [
+          [false, false, false],
+          [true, true, true],
+        ],
+      );
     });
 
     it('lets what closes rest when its endpoint leaves, with its port', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ct_flag, ct_seen, flow_class, nat_class } from '../../agent/abi/generated.ts';
-import { Ages, FLOW_ORDER, NAT_ORDER, Quota, reliefNeed } from '../../agent/engine/relief.ts';
+import { Ages, FLOW_ORDER, NAT_STEPS, Quota, reliefNeed } from '../../agent/engine/relief.ts';
 import { flowClass } from '../../agent/tables/flow-class.ts';
 import { FLOW_CLASSES } from '../../agent/tables/names.ts';
 
@@ -74,7 +74,11 @@ describe('who goes', () => {
       never.filter((known) => FLOW_ORDER.includes(known)),
       [],
     );
-    assert.ok(!NAT_ORDER.includes(nat_class.NAT_CLASS_ESTABLISHED));
+    for (const { half, owners, orphans } of NAT_STEPS) {
+      assert.notEqual(half, nat_class.NAT_CLASS_ESTABLISHED);
+      assert.equal(orphans & (1 << nat_class.NAT_CLASS_ESTABLISHED), 0);
+      assert.ok(never.every((known) => (owners & (1 << known)) === 0));
+    }
   });
 
   it('lifetimes of many minutes are one age', () => {
