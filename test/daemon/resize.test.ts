@@ -3,9 +3,9 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { ResizeResult } from '../../agent/engine/resizer.ts';
-import { openPinnedMap } from '../../agent/kernel/map.ts';
+import { mapById, openPinnedMap } from '../../agent/kernel/map.ts';
 import { fillConntrack } from '../lib/crowd.ts';
-import { sekisho, sekishoJson, startAgent } from '../lib/daemon.ts';
+import { configure, sekisho, sekishoJson, startAgent } from '../lib/daemon.ts';
 import { inconsistentPins } from '../lib/kernel-objects.ts';
 import { managedScene, nth } from '../lib/scene.ts';
 import { FAMILIES } from '../lib/topology.ts';
@@ -52,10 +52,8 @@ describe('a table that is resized by the daemon', () => {
       /^sekisho_map_resizes_total\{map="ipv6\/ct_tcp",reason="request",status="completed"\} 1$/m,
     );
 
-    agent.signal('SIGHUP');
-    await until('a reload', () => agent.logs.some(({ msg }) => msg === 'configuration reloaded'));
     await agent.kill9();
-    await startAgent(topo, { maps, masquerade: { restore: false } });
+    await startAgent(topo, { maps });
     assert.deepEqual(await some(), wanted);
     assert.deepEqual(inconsistentPins(node), []);
     for (const family of FAMILIES) {
@@ -65,6 +63,38 @@ describe('a table that is resized by the daemon', () => {
         [],
       );
     }
+  });
+
+  it('is what a reload goes on with, and nobody holds its old maps', async () => {
+    await using scene = await managedScene({ settings: { maps } });
+    const { topo, agent } = scene;
+    const node = nth(topo.nodes);
+    const id = () => {
+      using map = openPinnedMap(join(node.bpffs, 'ipv4/snat'));
+      return map?.id ?? 0;
+    };
+    const ids = [id()];
+    const resize = async (entries: number) => {
+      const { code, stderr } = await sekisho(topo, 'map', 'resize', 'ipv4/nat', `${entries}`);
+      assert.equal(code, 0, stderr);
+    };
+    await resize(16_384);
+    ids.push(id());
+    configure(node, { maps, masquerade: { restore: false } });
+    agent.signal('SIGHUP');
+    const reloaded = await until('a reload', () =>
+      agent.logs.find(({ msg }) => /^configuration (reloaded|refused)/.test(msg)),
+    );
+    assert.deepEqual(reloaded.keys, ['masquerade.restore'], JSON.stringify(reloaded));
+    assert.equal(id(), ids[1]);
+    await resize(4096);
+    await until('the old maps to be freed', () =>
+      ids.every((old) => {
+        using map = mapById(old);
+        return map === undefined;
+      }),
+    );
+    assert.deepEqual(inconsistentPins(node), []);
   });
 
   it('is refused with a reason, and then nothing has changed', async () => {
@@ -98,7 +128,7 @@ describe('a table that is resized by the daemon', () => {
     assert.deepEqual(sizes, Array(6).fill(SIZE));
   });
 
-  it('grows by itself where passes find it full again and again', async (t) => {
+  it('grows by itself where passes find it full again and again', async () => {
     await using scene = await managedScene({ settings: { maps } });
     const { topo, agent } = scene;
     using map = openPinnedMap(join(nth(topo.nodes).bpffs, 'ipv4/ct_tcp'));
@@ -107,7 +137,6 @@ describe('a table that is resized by the daemon', () => {
     for (let pass = 0; pass < 3; pass++) {
       await call(scene, 'POST', '/v1/gc/run');
     }
-    t.diagnostic(JSON.stringify(agent.logs.slice(-12)));
     const resized = await until('growth', () =>
       agent.logs.find(({ msg }) => msg === 'table resized'),
     );

@@ -7,10 +7,11 @@ import { layouts } from '../../agent/abi/generated.ts';
 import { attachHooks } from '../../agent/engine/attach.ts';
 import { type Datapath, prepareDatapath } from '../../agent/engine/datapath.ts';
 import { readLayoutRecord, writeLayoutRecord } from '../../agent/engine/layout-record.ts';
-import { stagedPin } from '../../agent/engine/pins.ts';
+import { previousPin, stagedPin } from '../../agent/engine/pins.ts';
 import type { Shape } from '../../agent/engine/table-layout.ts';
-import { type BpfMap, openPinnedMap } from '../../agent/kernel/map.ts';
+import { type BpfMap, createMap, openPinnedMap } from '../../agent/kernel/map.ts';
 import { parseAddress } from '../../agent/lib/ip.ts';
+import { CURRENT, PREVIOUS } from '../../agent/tables/slots.ts';
 import { encodeTuple } from '../../agent/tables/tuple.ts';
 import { interfaceIndex } from '../lib/interface-index.ts';
 import { inOwnNamespace, mountBpffs, runInOwnNamespace, skipReason } from './sandbox.ts';
@@ -105,6 +106,43 @@ if (inOwnNamespace()) {
     put(before.ct, 2, 70);
     await datapath.settle();
     assert.deepEqual([expires(table, 1), expires(table, 2)], [10, 70]);
+  });
+
+  test('of a table whose resize was cut short both maps move, the current one over the other', async () => {
+    using before = await older();
+    const pin = join(before.bpffs, 'ipv4/ct_tcp');
+    using outer = openPinnedMap(`${pin}_maps`);
+    using next = createMap({
+      ...{ type: 'lru_hash', name: 'ct_tcp', maxEntries: 4096 },
+      ...{ keySize: before.ct.keySize, valueSize: before.ct.valueSize },
+    });
+    assert.ok(outer);
+    const { maps, staging } = readLayoutRecord(before.bpffs);
+    const layout = maps.get(before.ct.id);
+    assert.ok(layout);
+    writeLayoutRecord(before.bpffs, { maps: new Map([...maps, [next.id, layout]]), staging });
+    before.ct.pin(previousPin(pin));
+    next.pin(pin, { replace: true });
+    outer.updateFd(PREVIOUS, before.ct);
+    outer.updateFd(CURRENT, next);
+    put(before.ct, 1, 60);
+    put(before.ct, 2, 60);
+    put(next, 2, 8000);
+    put(next, 3, 70);
+    using datapath = await start(before.bpffs);
+    await datapath.carryOver();
+    put(before.ct, 4, 90);
+    await datapath.settle();
+    const table = datapath.map('ipv4', 'ct_tcp');
+    assert.equal(table.maxEntries, 4096);
+    assert.deepEqual(
+      [1, 2, 3, 4].map((sport) => expires(table, sport)),
+      [60, 8000, 70, 90],
+    );
+    assert.equal(datapath.previous('ipv4', 'ct_tcp'), undefined);
+    assert.equal(existsSync(previousPin(pin)), false);
+    using again = await start(before.bpffs);
+    assert.equal(again.map('ipv4', 'ct_tcp').id, table.id);
   });
 
   test('copies that no program has used are not kept by the next start', async () => {
