@@ -1,7 +1,7 @@
 /**
  * Tables of a million connections: what a collector's pass over them does to the event loop
- * beside it, what listings take against `bpftool map dump`, and what a connection costs in
- * memory. `SCALE_ENTRIES` for a rehearsal. As a program it prints the figures as JSON, and needs a
+ * beside it, what listings take against `bpftool map dump`, how long such a table takes to be
+ * resized, and what a connection costs in memory. `SCALE_ENTRIES` for a rehearsal. As a program it prints the figures as JSON, and needs a
  * mount and network namespace of its own.
  */
 import { join } from 'node:path';
@@ -18,6 +18,7 @@ import { type Pinned, pinDatapath, SEKISHO } from '../cli/pinned.ts';
 import { fillConntrack, fillNat } from '../lib/crowd.ts';
 import { watchEventLoop } from '../lib/event-loop.ts';
 import { type Measured, measureCommand } from '../lib/measured.ts';
+import { measureResize, type ResizeFigures } from './resize.ts';
 
 const ENTRIES = Number(process.env.SCALE_ENTRIES ?? 1_000_000);
 /** So that LRU takes nothing while the tables are filled. */
@@ -50,6 +51,10 @@ export interface ScaleFigures {
   listings: ListingFigures[];
   /** `bpftool map dump` of the same `ct_tcp`, IPv4. */
   bpftool: Measured | undefined;
+  /** `map list`: every entry of both families is counted. */
+  mapList: Measured;
+  /** To twice the size; IPv6. */
+  resize: ResizeFigures;
   /** Bytes of kernel memory for an entry, and for a masqueraded connection: one and two of them. */
   memory: { family: Family; conntrack: number; nat: number; connection: number }[];
 }
@@ -77,15 +82,24 @@ export async function measureScale(
   await fill(pinned, 'ipv6', entries, 3600);
   listings.push(...(await list(pinned, 'ipv6')));
   const memory = (['ipv4', 'ipv6'] as const).map((family) => memoryOf(pinned, family));
-  return { entries, scan, collection, scanByKeySeconds, listings, bpftool, memory };
+  const mapList = await measureCommand(SEKISHO, ['map', 'list', '--config', pinned.config]);
+  progress('resize');
+  forgetGarbage();
+  const resize = await measureResize(pinned.bpffs, 'ipv6', 2 * size);
+  return {
+    ...{ entries, scan, collection, scanByKeySeconds, listings, bpftool },
+    ...{ mapList, resize, memory },
+  };
 }
 
 /** Tables to print, with their titles. */
 export function scaleLines(figures: ScaleFigures): string[] {
   const { entries, scan, collection, scanByKeySeconds, listings, bpftool, memory } = figures;
+  const { mapList, resize } = figures;
   const passes = Object.entries({ 'nothing expired': scan, 'all expired': collection });
   const commands = [
     ...listings.map(({ family, ...row }) => ({ ...row, command: `${row.command}, ${family}` })),
+    { ...mapList, command: 'map list' },
     ...(bpftool ? [{ ...bpftool, command: 'bpftool map dump (ct_tcp), ipv4' }] : []),
   ];
   return [
@@ -97,6 +111,8 @@ export function scaleLines(figures: ScaleFigures): string[] {
         ...[row.seconds, row.longestBatchMs, row.longestReapMs, row.longestGapMs].map(digits),
       ]),
     ),
+    '',
+    `A resize that copies ${resize.copied} entries: ${digits(resize.seconds)} s, longest gap ${digits(resize.longestGapMs)} ms`,
     '',
     'Commands',
     ...formatTable(

@@ -26,6 +26,7 @@ import type { Hook } from '../../agent/engine/attach.ts';
 import { prepareDatapath } from '../../agent/engine/datapath.ts';
 import type { LoadSettings } from '../../agent/engine/load-settings.ts';
 import { loadReaper, type ReapMode, type ReapResult } from '../../agent/engine/reap.ts';
+import { resizeTable } from '../../agent/engine/resize.ts';
 import { createMap } from '../../agent/kernel/map.ts';
 import { formatAddress } from '../../agent/lib/ip.ts';
 import { encodeKey, type FlowKey, KIND } from '../lib/tables.ts';
@@ -105,6 +106,8 @@ export interface Rig extends AsyncDisposable {
   reap(name: TableName, keys: FlowKey[], mode?: ReapMode): Promise<ReapResult>;
   /** What leaves eth0 leaves as from now on. */
   setEgressAddress(address: string): void;
+  /** Gives a connection table a map of another size, and copies what it holds. */
+  resize(name: TableName, entries: number): Promise<unknown>;
   /** Takes a connection table away from the programs, so that every insertion fails. */
   takeAway(name: TableName): void;
   /** The datapath's clock, s. */
@@ -398,6 +401,7 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
       return reaper.reap(name, packed, keys.length, { mode });
     },
     setEgressAddress,
+    resize: (name, entries) => resizeTable({ bpffs, maps: datapath }, family, name, entries),
     takeAway: (name) => void datapath.map(family, `${name}_maps`).delete(new Uint8Array(4)),
     now: () => Math.floor(Number(reaper.readClock().jiffies) / HZ),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
