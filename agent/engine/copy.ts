@@ -29,13 +29,13 @@ export interface Copier extends Disposable {
 }
 
 /** Loads the copier of one family against open maps. Throws E_LOAD when the kernel refuses it. */
-export function loadCopier(family: Family, open: (name: string) => BpfMap): Copier {
+export async function loadCopier(family: Family, open: (name: string) => BpfMap): Promise<Copier> {
   const { tuple, copy_args } = layouts[family];
   using object = openObject(objectPath(`${family}-copy.bpf.o`));
   for (const name of object.maps()) {
     if (name !== KEYS && !name.includes('.')) object.reuseMap(name, open(name));
   }
-  object.load();
+  await object.loadAsync();
   using owned = new DisposableStack();
   const window = owned.use(object.map(KEYS));
   const program = owned.use(object.program('copy'));
@@ -61,6 +61,7 @@ export function loadCopier(family: Family, open: (name: string) => BpfMap): Copi
           signal?.throwIfAborted();
           keyWindow.set(keys.subarray(done * tuple.size, (done + part) * tuple.size));
           running = copyBatch(table, part).then((result) => add(total, result));
+          running.catch(() => {});
         }
       }
       await running;

@@ -1,6 +1,6 @@
 import { renameSync } from 'node:fs';
 import { unpin } from '../kernel/fs.ts';
-import { type BpfMap, createMap } from '../kernel/map.ts';
+import { type BpfMap, createMapAsync } from '../kernel/map.ts';
 import { SekishoError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
 import { type ConnectionTable, OUTER_SUFFIX } from '../tables/names.ts';
@@ -53,16 +53,16 @@ export async function resizeTable(
   const outer = maps.map(family, table + OUTER_SUFFIX);
   const old = maps.map(family, table);
   using undo = new DisposableStack();
-  const next = undo.use(sizedLike(old, table, entries));
+  const next = undo.use(await sizedLike(old, table, entries));
   recordLayout(bpffs, next.id, tableLayout(family, table));
   undo.defer(() => forgetLayout(bpffs, next.id));
   pinAnew(next, stagedPin(path));
   undo.defer(() => unpin(stagedPin(path)));
   pinAnew(old, previousPin(path));
   undo.defer(() => unpin(previousPin(path)));
-  outer.updateFd(PREVIOUS, old);
   undo.defer(() => outer.delete(PREVIOUS));
-  outer.updateFd(CURRENT, next);
+  await outer.switchSlot(PREVIOUS, old);
+  await outer.switchSlot(CURRENT, next);
   undo.move();
   maps.put(family, table, next, old);
   renameSync(stagedPin(path), path);
@@ -81,7 +81,7 @@ export async function finishResize(
   const total: CopyResult = { copied: 0, skipped: 0, failed: 0 };
   const previous = maps.previous(family, table);
   if (!previous) return total;
-  using copier = loadCopier(family, (name) => maps.map(family, name));
+  using copier = await loadCopier(family, (name) => maps.map(family, name));
   for (let pass = 1; ; pass++) {
     const { copied, skipped, failed } = await copier.copy(table, previous, signal);
     total.copied += copied;
@@ -90,7 +90,7 @@ export async function finishResize(
     if (failed === 0) break;
     if (pass === COPY_PASSES) throw notCopied(family, table, failed);
   }
-  maps.map(family, table + OUTER_SUFFIX).delete(PREVIOUS);
+  await maps.map(family, table + OUTER_SUFFIX).switchSlot(PREVIOUS, undefined);
   unpin(previousPin(mapPin(bpffs, family, table)));
   forgetLayout(bpffs, previous.id);
   maps.put(family, table, maps.map(family, table));
@@ -108,9 +108,9 @@ export function recoverSlots(path: string, outer: BpfMap, current: BpfMap): void
   unpin(previousPin(path));
 }
 
-function sizedLike(old: BpfMap, table: ConnectionTable, maxEntries: number): BpfMap {
+function sizedLike(old: BpfMap, table: ConnectionTable, maxEntries: number): Promise<BpfMap> {
   const { keySize, valueSize, flags } = old;
-  return createMap({ type: 'lru_hash', name: table, keySize, valueSize, flags, maxEntries });
+  return createMapAsync({ type: 'lru_hash', name: table, keySize, valueSize, flags, maxEntries });
 }
 
 /** What a resize that was cut short has left there belongs to nobody. */

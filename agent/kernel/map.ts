@@ -1,6 +1,6 @@
 import { readFileSync, renameSync, rmSync } from 'node:fs';
 import { check, EEXIST, ENOENT } from './error.ts';
-import { type Fd, libbpf } from './ffi.ts';
+import { callAsync, type Fd, libbpf } from './ffi.ts';
 import { HANDLE, Handle, Owned, openPinned, readInfo, readName } from './handle.ts';
 import {
   type Batch,
@@ -175,6 +175,25 @@ export class BpfMap extends Owned {
     this.update(key, value);
   }
 
+  /**
+   * Outer maps: puts a map into a slot, or empties it, off the event loop: it takes until every
+   * program that began before has ended.
+   */
+  async switchSlot(key: Uint8Array, inner: Owned | undefined): Promise<void> {
+    if (!isMapInMap(this.type)) throw new TypeError(`${this.name} is no map of maps`);
+    this.#expect(key);
+    const { bpf_map_update_elem: update, bpf_map_delete_elem: remove } = libbpf();
+    const rc = await this[HANDLE].during((fd) => {
+      if (!inner) return callAsync(remove, fd, key);
+      return inner[HANDLE].during((innerFd) => {
+        const value = new Uint8Array(Uint32Array.of(innerFd).buffer);
+        return callAsync(update, fd, key, value, UPDATE_FLAGS.any);
+      });
+    });
+    if (!inner && rc === -ENOENT) return;
+    check(rc, () => `switch a slot of ${this.name}`);
+  }
+
   /** Outer maps only: id of the map in a slot, undefined when the slot is empty. */
   lookupId(key: Uint8Array): number | undefined {
     if (!isMapInMap(this.type)) throw new TypeError(`${this.name} is no map of maps`);
@@ -228,19 +247,24 @@ export class BpfMap extends Owned {
 
 /** Creates a map that lives as long as it is open, pinned or used by a program. */
 export function createMap(shape: MapShape): BpfMap {
+  return created(shape, libbpf().bpf_map_create(...creation(shape)));
+}
+
+/** The same off the event loop: memory of a large map takes a while to get. */
+export async function createMapAsync(shape: MapShape): Promise<BpfMap> {
+  return created(shape, await callAsync(libbpf().bpf_map_create, ...creation(shape)));
+}
+
+function creation(shape: MapShape): Parameters<ReturnType<typeof libbpf>['bpf_map_create']> {
   const { type, name, keySize, valueSize, maxEntries, flags = 0, inner } = shape;
   if (!(Number.isInteger(maxEntries) && maxEntries >= 0 && maxEntries <= 0xffffffff)) {
     throw new RangeError(`${name}: ${maxEntries} is no number of entries`);
   }
   const opts = new Opts(48).u32(24, inner ? inner[HANDLE].fd : 0).u32(28, flags);
-  const rc = libbpf().bpf_map_create(
-    MAP_TYPES[type],
-    name.slice(0, 15),
-    keySize,
-    valueSize,
-    maxEntries,
-    opts.bytes,
-  );
+  return [MAP_TYPES[type], name.slice(0, 15), keySize, valueSize, maxEntries, opts.bytes];
+}
+
+function created({ name, maxEntries }: MapShape, rc: number): BpfMap {
   return new BpfMap(check(rc, () => `create map ${name} (${maxEntries} entries)`) as Fd, name);
 }
 

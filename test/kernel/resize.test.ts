@@ -95,10 +95,12 @@ describe('a table that is resized', { skip: skipReason }, () => {
     const key = new Uint8Array(tuple.size);
     const old = datapath.map('ipv4', 'ct_tcp');
     old.update(key, encode(ct_entry, { expires: 1 }));
-    const context = { bpffs: bpffs.path, maps: datapath };
-    const resized = resizeTable(context, 'ipv4', 'ct_tcp', 20_000);
-    datapath.map('ipv4', 'ct_tcp').update(key, encode(ct_entry, { expires: 2 }));
-    const { copied, skipped } = await resized;
+    const put: Datapath['put'] = (...maps) => {
+      datapath.put(...maps);
+      datapath.map('ipv4', 'ct_tcp').update(key, encode(ct_entry, { expires: 2 }));
+    };
+    const context = { bpffs: bpffs.path, maps: { ...datapath, put } };
+    const { copied, skipped } = await resizeTable(context, 'ipv4', 'ct_tcp', 20_000);
     assert.deepEqual([copied, skipped], [0, 1]);
     const value = datapath.map('ipv4', 'ct_tcp').lookup(key);
     assert.deepEqual(value, encode(ct_entry, { expires: 2 }));

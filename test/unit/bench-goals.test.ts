@@ -32,6 +32,8 @@ function scale(change: Partial<ScaleFigures> = {}): ScaleFigures {
       { command: 'ct list', family: 'ipv6', seconds: 90, megabytes: 150 },
     ],
     bpftool: { seconds: 6, megabytes: 900 },
+    mapList: { seconds: 1, megabytes: 100 },
+    resize: { copied: 1_000_000, seconds: 1, longestGapMs: 3 },
     memory: [],
     ...change,
   };
