@@ -25,6 +25,7 @@ import type { HookCount, Metrics, MetricsSources } from '../telemetry/metrics.ts
 import { openEndpointStore } from './endpoint-store.ts';
 import { type Signal, watchEvents } from './events.ts';
 import { createNode, type NodeKeeper } from './node.ts';
+import { answerPressure } from './pressure.ts';
 import type { Settings } from './reload.ts';
 import { connectionTables, rowTables } from './tables.ts';
 
@@ -191,10 +192,11 @@ export function hearDatapath(
   logger: Logger,
 ): Disposable {
   const [ipv4, ipv6] = [datapath.map('ipv4', 'events'), datapath.map('ipv6', 'events')];
+  const onPressure = answerPressure(collector);
   const onSignal = (signal: Signal) => {
     metrics.onSignal(signal);
     if (signal.type === 'table_fill') collector.relieve(signal.family);
-    else collector.run('nat_pressure').catch(() => {});
+    else onPressure();
   };
   return watchEvents({ ipv4, ipv6 }, onSignal, logger);
 }
