@@ -7,8 +7,8 @@ import { splitListen } from '../config/values.ts';
 import type { AttachMode } from '../engine/attach.ts';
 import type { Datapath } from '../engine/datapath.ts';
 import { refuseForeignHooks, refuseForeignQdiscs } from '../engine/foreign.ts';
+import type { Grower } from '../engine/grower.ts';
 import { watchNetwork } from '../engine/ip-tool.ts';
-import type { PassResult } from '../engine/pass.ts';
 import type { Capabilities } from '../kernel/capabilities.ts';
 import { createLogger } from '../telemetry/log.ts';
 import { reconcileTimer, registerMetrics } from '../telemetry/metrics.ts';
@@ -181,13 +181,16 @@ async function serve(parts: Attached, stack: AsyncDisposableStack): Promise<Relo
     ...metricSources(settings, version, datapath, node),
     interval: () => collector.status().intervalSeconds,
   });
-  const onPass = (result: PassResult) => {
-    metrics.onPass(result);
-    grow(result);
+  const hears = {
+    metrics,
+    grower: {
+      onPass: (result) => grower.onPass(result),
+      onRelief: (result) => grower.onRelief(result),
+    } satisfies Grower,
   };
-  const collector = collect(settings, datapath, reapers, { ...metrics, onPass }, logger);
+  const collector = collect(settings, datapath, reapers, hears, logger);
   stack.defer(() => collector.stop());
-  const { resizer, grow } = resizing(config, { datapath, collector, metrics, logger });
+  const { resizer, grower } = resizing(config, { datapath, collector, metrics, logger });
   void stack.use(resizer).resume();
   stack.use(hearDatapath(datapath, collector, metrics, logger));
   const reloader = stack.use(

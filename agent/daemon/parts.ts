@@ -9,9 +9,8 @@ import {
 } from '../engine/attach.ts';
 import { type Collector, startCollector } from '../engine/collector.ts';
 import type { Datapath } from '../engine/datapath.ts';
-import { createGrower } from '../engine/grower.ts';
+import { createGrower, type Grower } from '../engine/grower.ts';
 import { knownNames } from '../engine/known.ts';
-import type { PassResult } from '../engine/pass.ts';
 import { loadReaper, type Reaper } from '../engine/reap.ts';
 import { createResizer, type Resizer } from '../engine/resizer.ts';
 import { scrubAddresses } from '../engine/scrub.ts';
@@ -27,7 +26,7 @@ import { type Signal, watchEvents } from './events.ts';
 import { createNode, type NodeKeeper } from './node.ts';
 import { answerPressure } from './pressure.ts';
 import type { Settings } from './reload.ts';
-import { connectionTables, rowTables } from './tables.ts';
+import { connectionTables, openScrubbed, rowTables } from './tables.ts';
 
 /*
  * The parts of the daemon, each made from the configuration and from the parts below it.
@@ -60,11 +59,13 @@ export function keepNode(parts: NodeParts): NodeKeeper {
   const store = openEndpointStore(runDir, config.endpoints, (endpoint) => {
     logger.warn({ endpoint }, 'endpoint gave way to one of the configuration');
   });
-  const scrub = (addresses: Uint8Array[], mode: 'forced' | 'leaving') =>
-    scrubAddresses(connectionTables(datapath), addresses, async (family, table, keys, count) => {
-      const { deleted } = await reapers[family].reap(table, keys, count, { mode });
+  const scrub = async (addresses: Uint8Array[], mode: 'forced' | 'leaving') => {
+    using scrubbed = openScrubbed(datapath);
+    return await scrubAddresses(scrubbed.tables, addresses, async (family, table, ...keys) => {
+      const { deleted } = await reapers[family].reap(table, ...keys, { mode });
       return deleted;
     });
+  };
   const { programs } = datapath;
   const tables = rowTables(datapath);
   const rows = FAMILIES.flatMap((family) => tables[family].endpoints.read());
@@ -143,7 +144,7 @@ export function collect(
   settings: Settings,
   datapath: Datapath,
   reapers: Reapers,
-  metrics: Metrics,
+  { metrics, grower }: { metrics: Metrics; grower: Grower },
   logger: Logger,
 ): Collector {
   const { gc, state } = settings.config;
@@ -156,10 +157,16 @@ export function collect(
     schedule: gc,
     anyTimeout: () => settings.config.conntrack.timeouts.any,
     logger,
-    onPass: metrics.onPass,
+    onPass(result) {
+      metrics.onPass(result);
+      grower.onPass(result);
+    },
     onFailure: metrics.onFailure,
     onRecord: metrics.onRecord,
-    onRelief: ({ deleted, ...relieved }) => metrics.onRelief({ ...relieved, classes: deleted }),
+    onRelief(result) {
+      metrics.onRelief({ ...result, classes: result.deleted });
+      grower.onRelief(result);
+    },
   });
 }
 
@@ -167,14 +174,15 @@ export function collect(
 export function resizing(
   { maps, state }: Config,
   { datapath, collector, metrics, logger }: ResizingParts,
-): { resizer: Resizer; grow: (result: PassResult) => void } {
+): { resizer: Resizer; grower: Grower } {
   const bound = totalmem() * maps.maxMemoryRatio;
   const { exclusive } = collector;
   const { onResize } = metrics;
   const places = { bpffs: state.bpffs, datapath, exclusive, onResize };
   const resizer = createResizer({ ...places, bound, cpus: possibleCpus(), logger });
-  const grow = createGrower({ resizer, bound, now: () => performance.now(), logger });
-  return { resizer, grow };
+  const again = () => void collector.run('table_fill').catch(() => {});
+  const grower = createGrower({ resizer, bound, again, now: () => performance.now(), logger });
+  return { resizer, grower };
 }
 
 export interface ResizingParts {

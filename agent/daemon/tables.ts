@@ -23,11 +23,29 @@ export function rowTables(datapath: Datapath): Record<Family, FamilyTables> {
   return { ipv4: ofFamily('ipv4'), ipv6: ofFamily('ipv6') };
 }
 
-/** The connection tables of both families, as collector and scrub walk them. */
+/** The connection tables of both families, as the collector walks them. */
 export function connectionTables(datapath: Datapath): (CollectedTable & ScrubbedTable)[] {
   return FAMILIES.flatMap((family) =>
     CONNECTION_TABLES.map((table) => connectionTable(family, table, datapath.map(family, table))),
   );
+}
+
+/**
+ * The connection tables of both families, as a scrub walks them: of one that is being resized the
+ * previous map first, then the current one, so that nothing moves on unseen. They stay open
+ * although the resize may end.
+ */
+export function openScrubbed(datapath: Datapath): Disposable & { tables: ScrubbedTable[] } {
+  using stack = new DisposableStack();
+  const tables = FAMILIES.flatMap((family) =>
+    CONNECTION_TABLES.flatMap((table) =>
+      [datapath.previous(family, table), datapath.map(family, table)]
+        .filter((map) => map !== undefined)
+        .map((map) => connectionTable(family, table, stack.use(map.duplicate()))),
+    ),
+  );
+  const owned = stack.move();
+  return { tables, [Symbol.dispose]: () => owned.dispose() };
 }
 
 /** One connection table, as collector and scrub walk it. */

@@ -1,7 +1,7 @@
 import { MOST_SIZE } from './sizing.ts';
 
 /** Share of its capacity above which a table is under pressure. */
-const PRESSURE = 0.9;
+export const PRESSURE = 0.9;
 const PASSES = 3;
 /** Passes begin a second apart, and come to a table a little earlier or later. */
 const SPACING_MS = 800;
@@ -30,6 +30,11 @@ export interface Pressure {
 }
 
 export const NO_PRESSURE: Pressure = { passes: 0, at: Number.NEGATIVE_INFINITY, told: false };
+
+/** Some passes have found pressure, and not enough to be sure that it lasts. */
+export function isRising({ passes }: Pressure): boolean {
+  return passes > 0 && passes < PASSES;
+}
 
 export type Growth =
   | { kind: 'none' }

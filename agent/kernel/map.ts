@@ -1,7 +1,7 @@
 import { readFileSync, renameSync, rmSync } from 'node:fs';
 import { check, EEXIST, ENOENT } from './error.ts';
 import { callAsync, type Fd, libbpf } from './ffi.ts';
-import { HANDLE, Handle, Owned, openPinned, readInfo, readName } from './handle.ts';
+import { duplicate, HANDLE, Handle, Owned, openPinned, readInfo, readName } from './handle.ts';
 import {
   type Batch,
   deleteElements,
@@ -212,6 +212,11 @@ export class BpfMap extends Owned {
       this.name,
     );
     return this.#mapping.bytes;
+  }
+
+  /** The same map, to be closed on its own. */
+  duplicate(): BpfMap {
+    return new BpfMap(duplicate(this[HANDLE].fd), this.name);
   }
 
   /** Bytes of kernel memory, as the kernel accounts them. */

@@ -5,10 +5,14 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { encode } from '../../agent/abi/codec.ts';
 import { layouts } from '../../agent/abi/generated.ts';
+import { openScrubbed } from '../../agent/daemon/tables.ts';
+import { calibrateNode, writeNodeState } from '../../agent/engine/clock.ts';
 import { type Datapath, prepareDatapath } from '../../agent/engine/datapath.ts';
 import { readLayoutRecord } from '../../agent/engine/layout-record.ts';
+import { loadReaper } from '../../agent/engine/reap.ts';
 import { finishResize, resizeTable } from '../../agent/engine/resize.ts';
-import { FAMILIES, type Family } from '../../agent/lib/ip.ts';
+import { scrubAddresses } from '../../agent/engine/scrub.ts';
+import { FAMILIES, type Family, parseAddress } from '../../agent/lib/ip.ts';
 import { CONNECTION_TABLES, type ConnectionTable } from '../../agent/tables/names.ts';
 import { PREVIOUS } from '../../agent/tables/slots.ts';
 import { tryRun } from '../lib/command.ts';
@@ -126,6 +130,41 @@ describe('a table that is resized', { skip: skipReason }, () => {
     for (const table of CONNECTION_TABLES) {
       assert.equal(datapath.previous('ipv4', table), undefined);
     }
+  });
+
+  it('loses the entries of an address that goes out of both maps', async () => {
+    using bpffs = mountBpffs();
+    using datapath = await load(bpffs.path);
+    const state = calibrateNode(bpffs.path);
+    writeNodeState(bpffs.path, state);
+    const crowd = { family: 'ipv4', count: ENTRIES, expires: LIFETIME } as const;
+    await fillConntrack(datapath.map('ipv4', 'ct_tcp'), crowd);
+    using reaper = loadReaper(bpffs.path, 'ipv4', (name) => datapath.map('ipv4', name));
+    const peer = parseAddress('198.18.0.7').bytes;
+    const halt = new AbortController();
+    const context = { bpffs: bpffs.path, maps: datapath, signal: halt.signal };
+    halt.abort(new Error('halfway'));
+    await assert.rejects(resizeTable(context, 'ipv4', 'ct_tcp', 20_000), /halfway/);
+    datapath
+      .map('ipv4', 'ct_tcp')
+      .update(new Uint8Array(layouts.ipv4.tuple.size), new Uint8Array(layouts.ipv4.ct_entry.size));
+    const scrubbed = openScrubbed(datapath);
+    const deleted = await scrubAddresses(scrubbed.tables, [peer], async (_, table, ...keys) => {
+      const result = await reaper.reap(table, ...keys, { mode: 'forced' });
+      return result.deleted;
+    });
+    assert.equal(deleted, 1);
+    const { copied } = await finishResize(
+      { bpffs: bpffs.path, maps: datapath },
+      ...(['ipv4', 'ct_tcp'] as const),
+    );
+    assert.equal(copied, ENTRIES - 1);
+    let seen = 0;
+    for (const { lookupBatch } of scrubbed.tables) {
+      for await (const { count } of lookupBatch()) seen += count;
+    }
+    assert.equal(seen, 2 * ENTRIES - 1, 'the old map can be walked to its end');
+    scrubbed[Symbol.dispose]();
   });
 
   it('is whole again after a start, at whatever step the daemon was killed', async (t) => {

@@ -87,9 +87,9 @@ describe('a grower', () => {
 
   function grower(bound: number) {
     const [orders, warnings]: [ResizeOrder[], string[]] = [[], []];
-    let time = 0;
+    let [time, asked] = [0, 0];
     const resize = Promise.withResolvers<never[]>();
-    const grow = createGrower({
+    const { onPass: grow, onRelief } = createGrower({
       resizer: {
         capacities: () => capacities,
         resize(order) {
@@ -98,10 +98,11 @@ describe('a grower', () => {
         },
       },
       bound,
+      again: () => void asked++,
       now: () => (time += 5000),
       logger: { debug() {}, info() {}, warn: (_, text) => void warnings.push(text), error() {} },
     });
-    return { grow, orders, warnings, resize };
+    return { grow, onRelief, orders, warnings, resize, asked: () => asked };
   }
 
   it('asks for one table of one family, once until that is done', async () => {
@@ -117,6 +118,29 @@ describe('a grower', () => {
     await new Promise(setImmediate);
     for (let i = 0; i < 3; i++) grow({ ...PASS, family: 'ipv4', table: 'snat' });
     assert.equal(orders.length, 2);
+  });
+
+  it('asks for the passes that it takes to be sure, and for no more', () => {
+    const { grow, asked } = grower(1e9);
+    const seen = [1, 2, 3, 4].map(() => {
+      grow({ ...PASS, family: 'ipv4', table: 'snat' });
+      return asked();
+    });
+    assert.deepEqual(seen, [1, 2, 2, 2]);
+  });
+
+  it('asks for one where relief left a table full, unless that has been told', () => {
+    const { grow, onRelief, asked, warnings } = grower(1);
+    const relief = { family: 'ipv4', table: 'snat', capacity: CAPACITY, before: 4000 } as const;
+    onRelief({ ...relief, deleted: { syn: 400 } });
+    assert.equal(asked(), 0);
+    onRelief({ ...relief, deleted: {} });
+    assert.equal(asked(), 1);
+    for (let i = 0; i < 3; i++) grow({ ...PASS, family: 'ipv4', table: 'snat' });
+    assert.equal(warnings.length, 1);
+    const before = asked();
+    onRelief({ ...relief, deleted: {} });
+    assert.equal(asked(), before);
   });
 
   it('leaves tables alone whose bound is what they take', () => {
