@@ -45,17 +45,31 @@ static __always_inline enum reaped reap_delete(enum table table, const struct tu
 	return table_delete(table, key) ? REAP_DELETED : REAP_FAILED;
 }
 
-/* Deletes a NAT half; with a reverse half, its destination has a free port again.
- * Nothing while `expires` is 0: a flow is just taking the entry over. */
-static __noinline enum reaped reap_half(const struct tuple *key, const struct nat_entry *half)
+/*
+ * Deletes a NAT half as it was seen, `expires` included; with a reverse half, its
+ * destination has a free port again. It is claimed like a port that is taken over:
+ * of those who try, the one that swaps `expires` for 0 does (0: somebody else just
+ * did). A flow that writes a forward half over a claimed one is seen afterwards,
+ * and gets it back.
+ */
+static __noinline enum reaped reap_half(const struct tuple *key, struct nat_entry *half,
+					__u32 expires)
 {
+	struct nat_entry revived;
 	struct nat_full *full;
 	struct tuple peer;
 
-	if (!half->expires)
+	if (!expires || __sync_val_compare_and_swap(&half->expires, expires, 0) != expires)
 		return REAP_SKIPPED;
-	if (reap_delete(TABLE_SNAT, key) != REAP_DELETED)
+	if (reap_delete(TABLE_SNAT, key) != REAP_DELETED) {
+		__sync_val_compare_and_swap(&half->expires, 0, expires);
 		return REAP_FAILED;
+	}
+	if (READ_ONCE(half->expires)) {
+		revived = *half;
+		table_insert(TABLE_SNAT, key, &revived);
+		return REAP_SKIPPED;
+	}
 	if (key->kind & KIND_IN) {
 		tuple_reverse(&peer, key, 0);
 		peer.sport = 0;
@@ -71,6 +85,12 @@ static __always_inline struct ct_entry *reap_find_ct(const struct tuple *key, bo
 	return tcp ? table_lookup(TABLE_CT_TCP, key) : table_lookup(TABLE_CT_ANY, key);
 }
 
+/* What a CT entry says that its flow is translated to. */
+struct reap_mapping {
+	struct ip_addr addr;
+	__be16 port;
+};
+
 /* The two halves of the flow whose CT OUT entry goes; NULL where there is none. */
 struct reap_pair {
 	struct tuple reverse_key;
@@ -80,14 +100,14 @@ struct reap_pair {
 
 /* A port that has become another flow's is that flow's. Also marks what it finds as
  * recently used. */
-static __noinline bool reap_find_pair(const struct tuple *flow, const struct ct_entry *entry,
-				      struct reap_pair *pair)
+static __always_inline bool
+reap_find_pair(const struct tuple *flow, const struct reap_mapping *mapped, struct reap_pair *pair)
 {
 	struct nat_entry *forward = table_lookup(TABLE_SNAT, flow);
 
 	tuple_reverse(&pair->reverse_key, flow, KIND_IN);
-	pair->reverse_key.daddr = forward ? forward->addr : entry->nat_addr;
-	pair->reverse_key.dport = forward ? forward->port : entry->nat_port;
+	pair->reverse_key.daddr = forward ? forward->addr : mapped->addr;
+	pair->reverse_key.dport = forward ? forward->port : mapped->port;
 	pair->forward = forward;
 	pair->reverse = table_lookup(TABLE_SNAT, &pair->reverse_key);
 	return pair->reverse && nat_half_leads_to(pair->reverse, flow);
@@ -95,28 +115,37 @@ static __noinline bool reap_find_pair(const struct tuple *flow, const struct ct_
 
 /* Halves live on by themselves when only their CT entry has expired. An expired
  * reverse half is nobody's, whoever had it. */
-static __noinline int reap_pair(const struct tuple *flow, const struct ct_entry *entry,
+static __noinline int reap_pair(const struct tuple *flow, const struct reap_mapping *mapped,
 				struct reap_run *run)
 {
 	bool only_expired = run->args.mode == REAP_EXPIRED;
 	__u32 now = run->args.now;
 	struct reap_pair pair;
-	bool owned = reap_find_pair(flow, entry, &pair);
+	bool owned = reap_find_pair(flow, mapped, &pair);
+	__u32 expires;
 
-	if (pair.forward && (!only_expired || clock_expired(pair.forward->expires, now)))
-		run->args.nat_deleted += reap_half(flow, pair.forward) == REAP_DELETED;
-	if (pair.reverse && (only_expired ? clock_expired(pair.reverse->expires, now) : owned))
-		run->args.nat_deleted += reap_half(&pair.reverse_key, pair.reverse) == REAP_DELETED;
+	if (pair.forward) {
+		expires = READ_ONCE(pair.forward->expires);
+		if (!only_expired || clock_expired(expires, now))
+			run->args.nat_deleted +=
+				reap_half(flow, pair.forward, expires) == REAP_DELETED;
+	}
+	if (pair.reverse) {
+		expires = READ_ONCE(pair.reverse->expires);
+		if (only_expired ? clock_expired(expires, now) : owned)
+			run->args.nat_deleted +=
+				reap_half(&pair.reverse_key, pair.reverse, expires) == REAP_DELETED;
+	}
 	return 0;
 }
 
 /* Does the mode want this entry, as it is now? */
-static __always_inline bool reap_wants(const struct ct_entry *entry, const struct reap_args *args,
-				       bool tcp)
+static __always_inline bool reap_wants(const struct ct_entry *entry, __u32 expires,
+				       const struct reap_args *args, bool tcp)
 {
 	enum flow_class class;
 
-	if (args->mode == REAP_FORCED || clock_expired(entry->expires, args->now))
+	if (args->mode == REAP_FORCED || clock_expired(expires, args->now))
 		return true;
 	if (args->mode == REAP_EXPIRED)
 		return false;
@@ -124,37 +153,72 @@ static __always_inline bool reap_wants(const struct ct_entry *entry, const struc
 	if (args->mode == REAP_LEAVING)
 		return class != FLOW_CLOSING;
 	return (args->classes & (1U << class)) &&
-	       (class != FLOW_ANSWERED || entry->expires <= args->idle_until);
+	       (class != FLOW_ANSWERED || expires <= args->idle_until);
 }
 
 /* An entry that says it was never translated has no pair, and so costs no look for
  * one. Whoever wants all of a flow gone does not take its word. */
-static __always_inline bool reap_has_pair(const struct tuple *key, const struct ct_entry *entry,
-					  __u32 mode)
+static __always_inline bool reap_has_pair(const struct tuple *key,
+					  const struct reap_mapping *mapped, __u32 mode)
 {
 	const struct ip_addr none = {};
 
 	if (key->kind != KIND_OUT)
 		return false;
-	return mode == REAP_FORCED || mode == REAP_LEAVING || entry->nat_port ||
-	       !ip_addr_equal(&entry->nat_addr, &none);
+	return mode == REAP_FORCED || mode == REAP_LEAVING || mapped->port ||
+	       !ip_addr_equal(&mapped->addr, &none);
 }
 
+/* In a function of its own for its frame: the copy is large. */
+static __noinline long reap_put_back(const struct tuple *key, const struct ct_entry *entry,
+				     bool tcp)
+{
+	struct ct_entry revived = *entry;
+
+	return tcp ? table_insert(TABLE_CT_TCP, key, &revived) :
+		     table_insert(TABLE_CT_ANY, key, &revived);
+}
+
+/* LRU is to take the halves for used. */
+static __noinline int reap_touch_pair(const struct tuple *flow, const struct reap_mapping *mapped)
+{
+	struct reap_pair pair;
+
+	return reap_find_pair(flow, mapped, &pair);
+}
+
+/*
+ * Deletes a CT entry. A packet may revive or refresh it in place at the very moment:
+ * who wrote before the deletion is seen here afterwards, and the entry put back; who
+ * writes later finds it gone (ct_revive). The pair comes last, with checks of its own.
+ */
 static __noinline enum reaped reap_ct(const struct tuple *key, struct reap_run *run, bool tcp)
 {
 	struct ct_entry *entry = reap_find_ct(key, tcp);
-	struct reap_pair pair;
+	struct reap_mapping mapped;
+	__u32 expires;
+	bool pair;
 
 	if (!entry)
 		return REAP_SKIPPED;
-	if (!reap_wants(entry, &run->args, tcp)) {
-		if (run->args.mode == REAP_RELIEF && reap_has_pair(key, entry, REAP_RELIEF))
-			reap_find_pair(key, entry, &pair);
+	expires = READ_ONCE(entry->expires);
+	mapped.addr = entry->nat_addr;
+	mapped.port = entry->nat_port;
+	pair = reap_has_pair(key, &mapped, run->args.mode);
+	if (!reap_wants(entry, expires, &run->args, tcp)) {
+		if (run->args.mode == REAP_RELIEF && pair)
+			reap_touch_pair(key, &mapped);
 		return REAP_SKIPPED;
 	}
-	if (reap_has_pair(key, entry, run->args.mode))
-		reap_pair(key, entry, run);
-	return tcp ? reap_delete(TABLE_CT_TCP, key) : reap_delete(TABLE_CT_ANY, key);
+	if (!(tcp ? table_delete(TABLE_CT_TCP, key) : table_delete(TABLE_CT_ANY, key)))
+		return REAP_FAILED;
+	if (run->args.mode == REAP_EXPIRED && READ_ONCE(entry->expires) != expires) {
+		reap_put_back(key, entry, tcp);
+		return REAP_SKIPPED;
+	}
+	if (pair)
+		reap_pair(key, &mapped, run);
+	return REAP_DELETED;
 }
 
 /* Key and mapping of a half's partner: `want` is what the partner is to say. */
@@ -201,7 +265,7 @@ static __noinline enum reaped reap_complete(const struct tuple *key, struct reap
 	    clock_expired(partner->expires, now) || half->created + HALF_SETTLED > now ||
 	    partner->created + HALF_SETTLED > now)
 		return REAP_SKIPPED;
-	return reap_half(key, half);
+	return reap_half(key, half, half->expires);
 }
 
 /* A half whose connection has no CT entry any more, and its partner with it. */
@@ -215,8 +279,9 @@ static __noinline enum reaped reap_orphan(const struct tuple *key, struct nat_en
 	reap_partner(key, half, &other, &want);
 	partner = table_lookup(TABLE_SNAT, &other);
 	if (partner && partner->port == want.port && ip_addr_equal(&partner->addr, &want.addr))
-		run->args.nat_deleted += reap_half(&other, partner) == REAP_DELETED;
-	return reap_half(key, half);
+		run->args.nat_deleted +=
+			reap_half(&other, partner, partner->expires) == REAP_DELETED;
+	return reap_half(key, half, half->expires);
 }
 
 /* Goes with its connection where that has a CT entry that the mode wants. An endpoint's that
@@ -247,11 +312,13 @@ static __noinline enum reaped reap_owned(const struct tuple *key, struct nat_ent
 static __noinline enum reaped reap_nat(const struct tuple *key, struct reap_run *run)
 {
 	struct nat_entry *half = table_lookup(TABLE_SNAT, key);
+	__u32 expires;
 
 	if (!half)
 		return REAP_SKIPPED;
-	if (run->args.mode == REAP_FORCED || clock_expired(half->expires, run->args.now))
-		return reap_half(key, half);
+	expires = READ_ONCE(half->expires);
+	if (run->args.mode == REAP_FORCED || clock_expired(expires, run->args.now))
+		return reap_half(key, half, expires);
 	if (run->args.mode == REAP_RELIEF ||
 	    (run->args.mode == REAP_LEAVING && half->class != NAT_CLASS_CLOSING))
 		return reap_owned(key, half, run);

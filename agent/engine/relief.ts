@@ -4,7 +4,7 @@ import { flow_class, nat_class } from '../abi/generated.ts';
  * Shares of a table's capacity: above `watch` LRU is kept off the connections that must stay; above
  * `high` room is made, down to `low`.
  */
-export const FILL = { watch: 0.6, low: 0.7, high: 0.8 } as const;
+export const FILL = { watch: 0.5, low: 0.7, high: 0.8 } as const;
 
 /** Who goes first. Established connections, and those on their way there, never go. */
 export const FLOW_ORDER: readonly number[] = [

@@ -241,6 +241,18 @@ static __always_inline bool ct_find(struct ct *ct, const struct packet *packet, 
 	return false;
 }
 
+/* Makes an expired entry that of a new connection, unless the collector has just
+ * deleted it: either it sees the new lifetime and puts the entry back, or this
+ * lookup comes after the deletion. False: there is none any more. */
+static __always_inline bool ct_revive(struct ct *ct, const struct packet *packet, enum ct_dir dir,
+				      __u32 now)
+{
+	ct_open(ct->entry, packet, dir, now);
+	table_barrier();
+	ct->entry = ct_lookup(&ct->key);
+	return ct->entry && !clock_expired(ct->entry->expires, now);
+}
+
 /* The conntrack stage. On NEW with entry NULL the caller creates it. */
 static __noinline int ct_track(struct __sk_buff *skb, const struct packet *packet, enum ct_dir dir,
 			       __u32 now, struct ct *ct)
@@ -252,7 +264,10 @@ static __noinline int ct_track(struct __sk_buff *skb, const struct packet *packe
 		if (ct->entry) {
 			/* expired: nothing of the old connection counts */
 			ct->handoff.fresh = 1;
-			ct_open(ct->entry, packet, dir, now);
+			if (!ct_revive(ct, packet, dir, now)) {
+				ct->entry = NULL;
+				return 0;
+			}
 			ct_refresh_companion(ct, now);
 			ct_account(ct->entry, skb);
 		}

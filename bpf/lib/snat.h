@@ -284,18 +284,24 @@ static __noinline int nat_write_forward(const struct port_search *search)
 
 	entry.addr = search->reverse.daddr;
 	entry.port = search->reverse.dport;
-	err = table_insert(TABLE_SNAT, search->forward, &entry);
-	if (!err)
-		return 0;
-	forward = err == -EEXIST ? table_lookup(TABLE_SNAT, search->forward) : NULL;
-	if (!forward)
-		return -DROP_NAT_INSERT;
-	forward->addr = entry.addr;
-	forward->port = entry.port;
-	forward->flags = entry.flags;
-	forward->created = entry.created;
-	nat_copy_life(forward, &entry);
-	return 0;
+	for (int i = 0; i < 2; i++) {
+		err = table_insert(TABLE_SNAT, search->forward, &entry);
+		if (err != -EEXIST)
+			return err ? -DROP_NAT_INSERT : 0;
+		forward = table_lookup(TABLE_SNAT, search->forward);
+		if (!forward)
+			continue;
+		forward->addr = entry.addr;
+		forward->port = entry.port;
+		forward->flags = entry.flags;
+		forward->created = entry.created;
+		nat_copy_life(forward, &entry);
+		/* the collector, which may be deleting it, puts back what it sees written */
+		table_barrier();
+		if (table_lookup(TABLE_SNAT, search->forward))
+			return 0;
+	}
+	return -DROP_NAT_INSERT;
 }
 
 static __always_inline void nat_tell_conntrack(struct ct_entry *ct,
