@@ -10,14 +10,14 @@ import {
   sekishoText,
   startAgent,
 } from '../lib/daemon.ts';
+import { atLength, LONG } from '../lib/long.ts';
 import { bareScene, nth, type Scene } from '../lib/scene.ts';
 import { openTable } from '../lib/tables.ts';
 import { FAMILIES, type Node } from '../lib/topology.ts';
 import { affordably } from '../lib/wait.ts';
 import { brokenHalves } from './nat-halves.ts';
 
-const LONG = process.env.SEKISHO_TEST_LONG === '1';
-const SECONDS = LONG ? 600 : 12;
+const SECONDS = atLength(12, 600);
 const SEED = Number(process.env.SEKISHO_TEST_SEED ?? Date.now() % 1_000_000);
 const [ECHO, SILENT] = [7000, 7001];
 /** So short that flows time out by the thousand, so large that no table is ever half full. */
