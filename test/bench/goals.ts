@@ -18,6 +18,8 @@ const LIST = 'ct list';
 const LIST_MB = 150;
 /** Times as fast as `bpftool map dump`. */
 const LIST_SPEED = 3;
+/** Of the time of one deletion per system call. */
+const EXPIRY = 0.6;
 /** "Near" the longest call for a batch: an event loop stands still for no more than twice that. */
 const GAP = 2;
 
@@ -60,11 +62,12 @@ export function judgePackets(rows: readonly PacketRow[]): Verdict[] {
 
 /** Listings and passes, with a million entries or more. */
 export function judgeScale(figures: ScaleFigures): Verdict[] {
-  const { entries, listings, bpftool, scan, collection } = figures;
+  const { entries, listings, bpftool, scan, collection, expiry } = figures;
   if (entries < MANY) return [];
   const lists = listings.filter(({ command }) => command === LIST);
   const seconds = lists.find(({ family }) => family === 'ipv4')?.seconds;
   const speed: Goal = { bound: '≥', value: LIST_SPEED, unit: 'times' };
+  const share: Goal = { bound: '≤', value: EXPIRY, unit: 'times' };
   const gap: Goal = { bound: '≤', value: GAP, unit: 'times' };
   const passes = Object.entries({ 'nothing expired': scan, 'all expired': collection });
   return [
@@ -78,6 +81,15 @@ export function judgeScale(figures: ScaleFigures): Verdict[] {
       speed,
       bpftool && seconds && bpftool.seconds / seconds,
     ),
+    {
+      ...judge(
+        'expiry',
+        'all expired: a pass, to batch lookup and one deletion per entry',
+        share,
+        expiry.pass.ratio.median,
+      ),
+      spread: expiry.pass.ratio,
+    },
     ...passes.map(([name, { longestGapMs, longestBatchMs, longestReapMs }]) => {
       const call = Math.max(longestBatchMs, longestReapMs);
       const title = `event loop's longest gap to longest batch call, ${name}`;

@@ -18,7 +18,9 @@ import { type Pinned, pinDatapath, SEKISHO } from '../cli/pinned.ts';
 import { fillConntrack, fillNat } from '../lib/crowd.ts';
 import { watchEventLoop } from '../lib/event-loop.ts';
 import { type Measured, measureCommand } from '../lib/measured.ts';
+import { type ExpiryFigures, measureExpiry, type Way } from './expiry.ts';
 import { measureResize, type ResizeFigures } from './resize.ts';
+import { ratioText, withRange } from './text.ts';
 
 const ENTRIES = Number(process.env.SCALE_ENTRIES ?? 1_000_000);
 /** So that LRU takes nothing while the tables are filled. */
@@ -48,6 +50,8 @@ export interface ScaleFigures {
   collection: PassFigures;
   /** Every key read and looked up by system calls of its own. */
   scanByKeySeconds: number;
+  /** Everything has expired: a pass, and what else one could do. */
+  expiry: Record<Way, ExpiryFigures>;
   listings: ListingFigures[];
   /** `bpftool map dump` of the same `ct_tcp`, IPv4. */
   bpftool: Measured | undefined;
@@ -78,6 +82,8 @@ export async function measureScale(
   const bpftool = await measureCommand('bpftool', dump).catch(() => undefined);
   await fill(pinned, 'ipv4', entries, -3600);
   const collection = await pass(pinned, map);
+  progress('expiry, one way and another');
+  const expiry = await measureExpiry(pinned, map, entries);
   progress('listings of IPv6');
   await fill(pinned, 'ipv6', entries, 3600);
   listings.push(...(await list(pinned, 'ipv6')));
@@ -87,7 +93,7 @@ export async function measureScale(
   forgetGarbage();
   const resize = await measureResize(pinned.bpffs, 'ipv6', 2 * size);
   return {
-    ...{ entries, scan, collection, scanByKeySeconds, listings, bpftool },
+    ...{ entries, scan, collection, scanByKeySeconds, expiry, listings, bpftool },
     ...{ mapList, resize, memory },
   };
 }
@@ -95,7 +101,7 @@ export async function measureScale(
 /** Tables to print, with their titles. */
 export function scaleLines(figures: ScaleFigures): string[] {
   const { entries, scan, collection, scanByKeySeconds, listings, bpftool, memory } = figures;
-  const { mapList, resize } = figures;
+  const { expiry, mapList, resize } = figures;
   const passes = Object.entries({ 'nothing expired': scan, 'all expired': collection });
   const commands = [
     ...listings.map(({ family, ...row }) => ({ ...row, command: `${row.command}, ${family}` })),
@@ -109,6 +115,17 @@ export function scaleLines(figures: ScaleFigures): string[] {
       passes.map(([name, row]) => [
         name,
         ...[row.seconds, row.longestBatchMs, row.longestReapMs, row.longestGapMs].map(digits),
+      ]),
+    ),
+    '',
+    `${entries} expired entries deleted`,
+    ...formatTable(
+      ['', 's', 'to one by one', 'longest gap ms'],
+      Object.entries(expiry).map(([way, { seconds, ratio, longestGapMs }]) => [
+        way,
+        withRange(seconds),
+        ratioText(ratio),
+        digits(longestGapMs),
       ]),
     ),
     '',

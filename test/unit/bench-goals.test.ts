@@ -26,6 +26,11 @@ function scale(change: Partial<ScaleFigures> = {}): ScaleFigures {
     scan: { ...pass, longestBatchMs: 2, longestReapMs: 0, longestGapMs: 3 },
     collection: { ...pass, longestBatchMs: 2, longestReapMs: 6, longestGapMs: 12.1 },
     scanByKeySeconds: 3,
+    expiry: {
+      pass: { seconds: summary(0.9), ratio: summary(0.59), longestGapMs: 9 },
+      'one by one': { seconds: summary(1.5), ratio: summary(1), longestGapMs: 9 },
+      batch: { seconds: summary(1), ratio: summary(0.7), longestGapMs: 9 },
+    },
     listings: [
       { command: 'ct count', family: 'ipv4', seconds: 1, megabytes: 400 },
       { command: 'ct list', family: 'ipv4', seconds: 2, megabytes: 149.9 },
@@ -63,6 +68,7 @@ test('a million entries: memory of each family, speed beside bpftool, gaps besid
     'list-memory-ipv4': true,
     'list-memory-ipv6': false,
     'list-speed': true,
+    expiry: true,
     'gap-nothing': true,
     'gap-all': false,
   });
