@@ -74,18 +74,11 @@ function natFields(family: Family) {
 
 function ctFields(family: Family) {
   const { ct_entry, tuple } = layouts[family];
-  const { expires, flags, seen, nat_addr, nat_port } = ct_entry.fields;
+  const { expires, flags, seen } = ct_entry.fields;
   const { proto } = tuple.fields;
   return {
     expiresOffset: expires.offset,
     classes: FLOW_CLASSES,
-    isTranslated(values: DataView, value: number) {
-      if (values.getUint16(value + nat_port.offset) !== 0) return true;
-      for (let at = 0; at < nat_addr.size; at += 4) {
-        if (values.getUint32(value + nat_addr.offset + at) !== 0) return true;
-      }
-      return false;
-    },
     classOf: (keys: DataView, key: number, values: DataView, value: number) =>
       flowClass(
         values.getUint16(value + flags.offset, true),

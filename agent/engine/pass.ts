@@ -21,8 +21,6 @@ export interface CollectedTable extends WalkedTable {
   classes: readonly string[];
   /** Class of an entry, by its key and its value at these offsets. */
   classOf(keys: DataView, key: number, values: DataView, value: number): number;
-  /** Connections: has the entry at this offset NAT entries, too? */
-  isTranslated?(values: DataView, value: number): boolean;
   /** `snat`: where a value holds what it translates to. */
   mapping?: { address: number; port: number };
 }
