@@ -8,6 +8,7 @@ import { readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
+import { atLength } from '../test/lib/long.ts';
 import { slowly } from '../test/lib/wait.ts';
 
 interface Suite {
@@ -36,7 +37,7 @@ const SUITES: readonly Suite[] = [
 ];
 const INNER = '--inner';
 /** One test, however it is written: none takes longer. */
-const TIMEOUT_MS = slowly(300_000);
+const TIMEOUT_MS = slowly(atLength(300_000, 1_800_000));
 
 /** Files of a suite that were asked for: by its name, by their own, or not at all. */
 function testFiles(suite: string, asked: readonly string[]): string[] {
