@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { nearest } from '../config/suggest.ts';
 import type { ResizeResult } from '../engine/resizer.ts';
-import { SIZED_TABLES, type SizedTable } from '../engine/sizing.ts';
+import { PINNED_AS, SIZED_TABLES, type SizedTable } from '../engine/sizing.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import { formatDuration } from '../lib/units.ts';
@@ -20,12 +20,12 @@ export interface NamedTable {
   family?: Family;
 }
 
-/** `ctTcp`, or `ipv4/ctTcp`. Throws E_USAGE. */
+/** `ctTcp` or `ct_tcp`, as the table is pinned; `ipv4/` before it. Throws E_USAGE. */
 export function parseTable(text: string): NamedTable {
   const [first = '', ...rest] = text.split('/');
   const family = FAMILIES.find((name) => name === first);
   const word = family ? rest.join('/') : text;
-  const table = SIZED_TABLES.find((name) => name === word);
+  const table = SIZED_TABLES.find((name) => name === word || PINNED_AS[name] === word);
   if (table) return { table, ...(family && { family }) };
   const meant = nearest(word.split('/').at(-1) ?? '', SIZED_TABLES);
   throw new SekishoError('E_USAGE', `no table is called ${JSON.stringify(text)}`, {

@@ -3,6 +3,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
+import { parseTable } from '../../agent/cli/map-resize.ts';
+import { FAMILIES } from '../../agent/lib/ip.ts';
+import { CONNECTION_TABLES } from '../../agent/tables/names.ts';
 import { metricCatalog, mistakesIn, selectorsOf } from '../lib/metric-catalog.ts';
 import { promtool, withoutPromtool } from '../lib/promtool.ts';
 
@@ -72,6 +75,30 @@ test('what alerts ask for is served, with those labels', () => {
     }
   }
   assert.ok(rules.flatMap(({ expr }) => selectorsOf(expr)).length > rules.length);
+});
+
+test('a resize that an alert or the documentation tells can be run', () => {
+  const maps = FAMILIES.flatMap((family) => CONNECTION_TABLES.map((table) => `${family}/${table}`));
+  const resizedIn = (text: string) =>
+    Array.from(text.matchAll(/sekisho map resize ([\w/]+)/g), ([, name = '']) => name);
+  const telling = new Set<string>();
+  for (const { alert, annotations } of rules) {
+    for (const map of maps) {
+      const labels: Record<string, string> = { map, family: map.split('/')[0] ?? '' };
+      const text = annotations.description?.replaceAll(
+        /\{\{ \$labels\.(\w+) \}\}/g,
+        (_, label) => labels[label] ?? label,
+      );
+      for (const name of resizedIn(text ?? '')) {
+        telling.add(alert);
+        assert.doesNotThrow(() => parseTable(name), alert);
+      }
+    }
+  }
+  assert.equal(telling.size, 4);
+  const documented = resizedIn(readFileSync(join(PROJECT, 'docs/operations.md'), 'utf8'));
+  assert.ok(documented.length > 2);
+  for (const name of documented) parseTable(name);
 });
 
 test('operators find every alert in the documentation', () => {

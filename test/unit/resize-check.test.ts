@@ -70,10 +70,12 @@ describe('the most entries that a bound allows', () => {
 });
 
 describe('sekisho map resize', () => {
-  it('takes a key of maps:, of both families or of one', () => {
+  it('takes a key of maps: or the name of a pin, of both families or of one', () => {
     assert.deepEqual(parseTable('ctTcp'), { table: 'ctTcp' });
     assert.deepEqual(parseTable('ipv6/nat'), { table: 'nat', family: 'ipv6' });
-    for (const wrong of ['', 'snat', 'ipv5/nat', 'ipv4', 'ipv4/', 'nat/ipv4', 'ipv4/nat/']) {
+    assert.deepEqual(parseTable('ct_any'), { table: 'ctAny' });
+    assert.deepEqual(parseTable('ipv4/snat'), { table: 'nat', family: 'ipv4' });
+    for (const wrong of ['', 'snap', 'ipv5/nat', 'ipv4', 'ipv4/', 'nat/ipv4', 'ipv4/nat/']) {
       assert.throws(() => parseTable(wrong), { code: 'E_USAGE', hint: /ctTcp, ctAny, nat/ }, wrong);
     }
     assert.throws(() => parseTable('ctTpc'), { hint: /^did you mean ctTcp\?/ });
