@@ -105,6 +105,34 @@ describe('a grower', () => {
     return { grow, onRelief, orders, warnings, resize, asked: () => asked };
   }
 
+  /** Of a machine without memory for a larger table; its clock is the test's. */
+  function failingGrower() {
+    const orders: ResizeOrder[] = [];
+    let [time, asked] = [0, 0];
+    const table = { family: 'ipv4', table: 'snat' } as const;
+    const { onPass, onRelief } = createGrower({
+      resizer: {
+        capacities: () => capacities,
+        resize(order) {
+          orders.push(order);
+          return Promise.reject(new Error('cannot create map snat: out of memory'));
+        },
+      },
+      ...{ bound: 1e9, again: () => void asked++, now: () => time },
+      logger: { debug() {}, info() {}, warn() {}, error() {} },
+    });
+    return {
+      orders,
+      asked: () => asked,
+      wait: (milliseconds: number) => void (time += milliseconds),
+      async pass(capacity = CAPACITY) {
+        onPass({ ...table, alive: capacity, capacity });
+        await new Promise(setImmediate);
+      },
+      relieve: () => onRelief({ ...table, capacity: CAPACITY, before: CAPACITY, deleted: {} }),
+    };
+  }
+
   it('asks for one table of one family, once until that is done', async () => {
     const { grow, orders, resize } = grower(1e9);
     for (let i = 0; i < 7; i++) {
@@ -141,6 +169,37 @@ describe('a grower', () => {
     const before = asked();
     onRelief({ ...relief, deleted: {} });
     assert.equal(asked(), before);
+  });
+
+  it('tries again ever later after a failure, and asks for nothing until then', async () => {
+    const { orders, pass, relieve, asked, wait } = failingGrower();
+    const failedAt: number[] = [];
+    for (let second = 0; second < 3600; second++) {
+      const before = orders.length;
+      await pass();
+      if (orders.length > before) failedAt.push(second);
+      relieve();
+      wait(1000);
+    }
+    const waits = failedAt.slice(1).map((at, i) => at - (failedAt[i] ?? 0));
+    assert.deepEqual(failedAt.length, 6, `${failedAt}`);
+    for (const [i, wait] of waits.entries()) assert.ok(wait >= 60 * 2 ** i, `${waits}`);
+    assert.ok(asked() <= 5 * failedAt.length, `${asked()} passes`);
+  });
+
+  it('tries at once when the table has another size than the one that could not grow', async () => {
+    const { orders, pass, wait } = failingGrower();
+    const passes = async (capacity?: number) => {
+      for (let i = 0; i < 4; i++) {
+        wait(1000);
+        await pass(capacity);
+      }
+    };
+    await passes();
+    await passes();
+    assert.equal(orders.length, 1);
+    await passes(CAPACITY - 1000);
+    assert.equal(orders.length, 2);
   });
 
   it('leaves tables alone whose bound is what they take', () => {
