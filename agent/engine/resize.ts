@@ -5,7 +5,7 @@ import { SekishoError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
 import { type ConnectionTable, OUTER_SUFFIX } from '../tables/names.ts';
 import { CURRENT, PREVIOUS } from '../tables/slots.ts';
-import { type CopyResult, loadCopier } from './copy.ts';
+import { type Copier, type CopyResult, loadCopier } from './copy.ts';
 import { forgetLayout, recordLayout } from './layout-record.ts';
 import { mapPin, previousPin, stagedPin } from './pins.ts';
 import { tableLayout } from './table-layout.ts';
@@ -35,12 +35,15 @@ export interface ResizeContext {
   maps: ResizedMaps;
   /** Ends the copying between two batches; the next start finishes it. */
   signal?: AbortSignal;
+  /** `loadCopier`, where it is not given. */
+  openCopier?: typeof loadCopier;
 }
 
 /**
  * Gives a table a map of another size, under traffic; resolves with what was copied. Only one at
- * a time, and none while another one's previous map is there. Where it throws, the old map is
- * current, or the new one is and `finishResize` is still to be done.
+ * a time, and none while another one's previous map is there. What it takes is there before the
+ * first step. Where it throws, the old map is current, or the new one is and `finishResize` is still
+ * to be done.
  */
 export async function resizeTable(
   context: ResizeContext,
@@ -49,6 +52,7 @@ export async function resizeTable(
   entries: number,
 ): Promise<CopyResult> {
   const { bpffs, maps } = context;
+  using copier = await copierOf(context, family);
   const path = mapPin(bpffs, family, table);
   const outer = maps.map(family, table + OUTER_SUFFIX);
   const old = maps.map(family, table);
@@ -66,7 +70,7 @@ export async function resizeTable(
   undo.move();
   maps.put(family, table, next, old);
   renameSync(stagedPin(path), path);
-  return finishResize(context, family, table);
+  return await emptyPrevious(context, copier, family, table);
 }
 
 /**
@@ -74,14 +78,24 @@ export async function resizeTable(
  * Throws, with the map left where it is, when entries cannot be copied.
  */
 export async function finishResize(
+  context: ResizeContext,
+  family: Family,
+  table: ConnectionTable,
+): Promise<CopyResult> {
+  if (!context.maps.previous(family, table)) return { copied: 0, skipped: 0, failed: 0 };
+  using copier = await copierOf(context, family);
+  return await emptyPrevious(context, copier, family, table);
+}
+
+async function emptyPrevious(
   { bpffs, maps, signal }: ResizeContext,
+  copier: Copier,
   family: Family,
   table: ConnectionTable,
 ): Promise<CopyResult> {
   const total: CopyResult = { copied: 0, skipped: 0, failed: 0 };
   const previous = maps.previous(family, table);
   if (!previous) return total;
-  using copier = await loadCopier(family, (name) => maps.map(family, name));
   for (let pass = 1; ; pass++) {
     const { copied, skipped, failed } = await copier.copy(table, previous, signal);
     total.copied += copied;
@@ -106,6 +120,10 @@ export function recoverSlots(path: string, outer: BpfMap, current: BpfMap): void
   if (previous !== undefined && previous !== current.id) return;
   if (previous !== undefined) outer.delete(PREVIOUS);
   unpin(previousPin(path));
+}
+
+function copierOf({ maps, openCopier = loadCopier }: ResizeContext, family: Family) {
+  return openCopier(family, (name) => maps.map(family, name));
 }
 
 function sizedLike(old: BpfMap, table: ConnectionTable, maxEntries: number): Promise<BpfMap> {

@@ -14,7 +14,7 @@ import { finishResize, resizeTable } from '../../agent/engine/resize.ts';
 import { scrubAddresses } from '../../agent/engine/scrub.ts';
 import { FAMILIES, type Family, parseAddress } from '../../agent/lib/ip.ts';
 import { CONNECTION_TABLES, type ConnectionTable } from '../../agent/tables/names.ts';
-import { PREVIOUS } from '../../agent/tables/slots.ts';
+import { CURRENT, PREVIOUS } from '../../agent/tables/slots.ts';
 import { tryRun } from '../lib/command.ts';
 import { buildLibrary } from '../lib/crash/chain.ts';
 import { fillConntrack, fillNat } from '../lib/crowd.ts';
@@ -77,6 +77,29 @@ describe('a table that is resized', { skip: skipReason }, () => {
     }
     assert.deepEqual(pinsOf(bpffs.path), []);
     assertRecorded(bpffs.path, datapath);
+  });
+
+  it('is as it was where the kernel has no memory for the larger map', async () => {
+    using bpffs = mountBpffs();
+    using datapath = await load(bpffs.path);
+    const context = { bpffs: bpffs.path, maps: datapath };
+    const impossible = 2 ** 31;
+    await assertUntouched(datapath, bpffs.path, () =>
+      assert.rejects(resizeTable(context, 'ipv4', 'ct_tcp', impossible), {
+        code: 'E_KERNEL',
+        message: /^cannot create map ct_tcp \(2147483648 entries\)/,
+      }),
+    );
+  });
+
+  it('is as it was where what copies its entries cannot be loaded', async () => {
+    using bpffs = mountBpffs();
+    using datapath = await load(bpffs.path);
+    const openCopier = () => Promise.reject(new Error('the kernel refused it'));
+    const context = { bpffs: bpffs.path, maps: datapath, openCopier };
+    await assertUntouched(datapath, bpffs.path, () =>
+      assert.rejects(resizeTable(context, 'ipv4', 'ct_tcp', 20_000), /refused it/),
+    );
   });
 
   it('keeps its size over restarts, and is the one that programs use', async () => {
@@ -208,6 +231,22 @@ describe('a table that is resized', { skip: skipReason }, () => {
     }
   });
 });
+
+/** The table has the same map and the same entries afterwards, and takes another size. */
+async function assertUntouched(datapath: Datapath, bpffs: string, work: () => Promise<void>) {
+  const old = datapath.map('ipv4', 'ct_tcp');
+  await fillConntrack(old, { family: 'ipv4', count: 100, expires: LIFETIME });
+  const before = await contents(datapath, 'ipv4', 'ct_tcp');
+  await work();
+  assert.equal(datapath.map('ipv4', 'ct_tcp'), old);
+  assert.equal(datapath.previous('ipv4', 'ct_tcp'), undefined);
+  const outer = datapath.map('ipv4', 'ct_tcp_maps');
+  assert.deepEqual([outer.lookupId(CURRENT), outer.lookupId(PREVIOUS)], [old.id, undefined]);
+  assert.deepEqual(pinsOf(bpffs), []);
+  assertRecorded(bpffs, datapath);
+  await resizeTable({ bpffs, maps: datapath }, 'ipv4', 'ct_tcp', 20_000);
+  assert.deepEqual(await contents(datapath, 'ipv4', 'ct_tcp'), before);
+}
 
 /** The record has the maps that are open, and no others. */
 function assertRecorded(bpffs: string, datapath: Datapath): void {
