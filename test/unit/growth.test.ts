@@ -124,7 +124,9 @@ describe('a grower', () => {
     return {
       orders,
       asked: () => asked,
-      wait: (milliseconds: number) => void (time += milliseconds),
+      wait(milliseconds: number) {
+        time += milliseconds;
+      },
       async pass(capacity = CAPACITY) {
         onPass({ ...table, alive: capacity, capacity });
         await new Promise(setImmediate);

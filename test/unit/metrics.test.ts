@@ -173,10 +173,11 @@ test('a pass counts under each of its reasons, and one that failed is no success
 test('connections are told by class, and those that relief took', async () => {
   const { metrics, sample } = openMetrics();
   metrics.onPass({ ...PASS, classes: { closing: 3, established: 7 } });
-  metrics.onRelief({ family: 'ipv6', table: 'snat', before: 900, classes: { syn: 4 }, evicted: 0 });
+  const nat = { family: 'ipv6', table: 'snat', before: 900, evicted: 0 } as const;
+  metrics.onRelief({ ...nat, classes: { half_open: 4 } });
   const labels = 'family="ipv4",protocol="tcp",class="established"';
   assert.equal(await sample(`sekisho_conntrack_entries{${labels}}`), 7);
-  const taken = 'sekisho_conntrack_gc_relieved_total{map="ipv6/snat",class="syn"}';
+  const taken = 'sekisho_conntrack_gc_relieved_total{map="ipv6/snat",class="half_open"}';
   assert.equal(await sample(taken), 4);
 });
 
