@@ -10,15 +10,20 @@ import { FAMILIES } from '../lib/topology.ts';
 import { until } from '../lib/wait.ts';
 
 const PORT = 7000;
+/** Each has the whole range to itself: so many, and a table fills while no range does. */
+const TARGETS = [1, 2, 3, 4].map((n) => PORT + n);
 /** Enough for some CPU to make 64 insertions, of two for each flow. */
 const FILL = Math.max(100, 40 * availableParallelism());
+const SHARE = Math.ceil(FILL / TARGETS.length);
 const PORTS = FILL + 60;
+/** Room for all of them. */
+const SIZE = Math.max(4096, 8 * PORTS);
 
 test('what the datapath tells makes the collector come long before its time', async (t) => {
   const settings = {
     masquerade: { ports: { min: 40_000, max: 40_000 + PORTS - 1 } },
     gc: { interval: '1h' },
-    maps: { ctTcp: 4096, ctAny: 2048, nat: 4096 },
+    maps: { ctTcp: SIZE, ctAny: 2048, nat: SIZE },
   };
   await using scene = await managedScene({ settings });
   const [pod, { topo }] = [nth(scene.pods), scene];
@@ -46,15 +51,17 @@ test('what the datapath tells makes the collector come long before its time', as
     const host = nth(topo.worldAddresses)[family];
 
     await t.test(`a table that fills (${family})`, async () => {
-      await scene.world.listen({ host, port: PORT + 1 });
-      await pod.connectMany({ prefix: `fill-${family}`, host, port: PORT + 1, count: FILL });
+      for (const port of TARGETS) {
+        await scene.world.listen({ host, port });
+        await pod.connectMany({ prefix: `fill-${family}-${port}`, host, port, count: SHARE });
+      }
       await until('the signal', async () => (await heard('table_fill')) > 0);
       assert.equal(await heard('nat_pressure'), 0);
     });
 
     await t.test(`a port range that is nearly used up (${family})`, async () => {
       const before = await passesFor('nat_pressure');
-      const target = { host, port: PORT + 1, count: PORTS - FILL + 10, timeout: 500 };
+      const target = { host, port: nth(TARGETS), count: PORTS - SHARE + 10, timeout: 500 };
       await pod.connectMany({ prefix: `rest-${family}`, ...target });
       await until('the signal', async () => (await heard('nat_pressure')) > 0);
       await until('the pass', async () => (await passesFor('nat_pressure')) > before);
