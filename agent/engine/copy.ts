@@ -5,6 +5,7 @@ import { openObject } from '../kernel/object.ts';
 import { SekishoError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
 import type { ConnectionTable } from '../tables/names.ts';
+import { configBytes } from './load-settings.ts';
 import { objectPath } from './objects.ts';
 import { walk } from './walk.ts';
 
@@ -35,6 +36,8 @@ export async function loadCopier(family: Family, open: (name: string) => BpfMap)
   for (const name of object.maps()) {
     if (name !== KEYS && !name.includes('.')) object.reuseMap(name, open(name));
   }
+  const settings = { secret: [0n, 0n], hz: 0, interruptible: true };
+  object.setRodata(configBytes(family, object.rodata(), settings));
   await object.loadAsync();
   using owned = new DisposableStack();
   const window = owned.use(object.map(KEYS));
