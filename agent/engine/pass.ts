@@ -5,10 +5,12 @@ import { KeyGroup, type Pick, sift } from './key-group.ts';
 import { PortUsage } from './nat-ports.ts';
 import { PairBalance } from './pair-balance.ts';
 import type { ReapOptions, ReapResult } from './reap.ts';
+import { readSocketPorts, type SocketPorts } from './socket-ports.ts';
 import type { WalkedTable } from './walk.ts';
 
-/** Bytes from the end of a key to its kind. */
+/** Bytes from the end of a key to its kind, and to its protocol. */
 const KIND_FROM_END = 3;
+const PROTO_FROM_END = 4;
 
 /** A table that is collected; `expires` stands at `expiresOffset` of its values. */
 export interface CollectedTable extends WalkedTable {
@@ -77,6 +79,8 @@ export interface PassTools {
   turnover(family: Family, table: ConnectionTable): { created: number; deleted: number };
   /** Are lone NAT halves to be completed? */
   restores?(): boolean;
+  /** Asked where there are halves to complete; by default, the sockets of this process's node. */
+  socketPorts?(): Promise<SocketPorts>;
 }
 
 /**
@@ -172,13 +176,17 @@ class Tally {
   }
 }
 
-/** Hands over the halves that may be alone. */
+/**
+ * Hands over the halves that may be alone. A port that a socket of the node has by now is nobody
+ * else's: whether its flow gets another one is for the flow's packets to decide.
+ */
 async function complete(
   table: CollectedTable,
   pairs: PairBalance | undefined,
-  { reap, now }: PassTools,
+  { reap, now, socketPorts = readSocketPorts }: PassTools,
 ): Promise<ReapResult> {
-  const { keySize, expiresOffset } = table;
+  const { keySize, expiresOffset, mapping } = table;
+  const sockets = await socketPorts();
   const group = new KeyGroup(keySize, (keys, count) =>
     reap(table.family, table.table, keys, count, { mode: 'complete' }),
   );
@@ -186,7 +194,10 @@ async function complete(
   const pick: Pick = (keys, key, values, value) => {
     if (values.getUint32(value + expiresOffset, true) <= at) return undefined;
     const reverse = keys.getUint8(key + keySize - KIND_FROM_END) === kind.KIND_IN;
-    return pairs?.isOdd(keys, key, values, value, reverse) ? group : undefined;
+    if (!pairs?.isOdd(keys, key, values, value, reverse)) return undefined;
+    const proto = keys.getUint8(key + keySize - PROTO_FROM_END);
+    const wanted = reverse || !mapping ? undefined : values.getUint16(value + mapping.port);
+    return wanted !== undefined && sockets.has(proto, wanted) ? undefined : group;
   };
   await sift(table, pick, {
     onBatch() {

@@ -15,6 +15,7 @@ import {
 import { connectionTable } from '../../agent/daemon/tables.ts';
 import { collectTable } from '../../agent/engine/pass.ts';
 import { loadReaper, type Reaper, type ReapOptions } from '../../agent/engine/reap.ts';
+import { type SocketPort, socketPorts } from '../../agent/engine/socket-ports.ts';
 import { type BpfMap, openPinnedMap } from '../../agent/kernel/map.ts';
 import { parseAddress } from '../../agent/lib/ip.ts';
 import { readTurnover } from '../../agent/tables/counters.ts';
@@ -265,12 +266,13 @@ for (const family of ['ipv4', 'ipv6'] as const) {
     });
 
     describe('in a pass', () => {
-      const collect = (name: Table, restores = true) =>
+      const collect = (name: Table, restores = true, sockets: SocketPort[] = []) =>
         collectTable(connectionTable(family, name, map(name)), {
           reap: (_, table, ...keys) => reaper.reap(table, ...keys),
           now: pinned.now,
           turnover: (_, table) => turnover(table),
           restores: () => restores,
+          socketPorts: async () => socketPorts(sockets),
         });
 
       it('brings back each lone half among thousands of pairs, and counts exactly', async () => {
@@ -289,6 +291,21 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         assert.equal(result.evicted, first.evicted, 'what it brought back counts as created');
         for (const one of pairs) assert.deepEqual(left(one).slice(1), [true, true]);
         assert.equal((await collect('snat')).completed, 0);
+      });
+
+      it('leaves the ports of sockets to the packets of their flows', async () => {
+        await collect('snat');
+        const [taken, free] = [pair(2104), pair(2105)];
+        for (const one of [taken, free]) {
+          put(one, undefined, { created: pinned.now() - 100 });
+          map('snat').delete(key(one.reverse));
+        }
+        const result = await collect('snat', true, [{ proto: TCP, port: 32_104 }]);
+        assert.equal(result.completed, 1);
+        assert.deepEqual(left(taken).slice(1), [true, false]);
+        assert.deepEqual(left(free).slice(1), [true, true]);
+        map('snat').delete(key(free.forward));
+        assert.equal((await collect('snat')).completed, 2, 'the next pass, without the socket');
       });
 
       it('deletes a connection and what of its pair has expired, at once', async () => {
