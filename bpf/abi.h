@@ -76,7 +76,7 @@ enum ct_seen {
 };
 
 struct ct_entry {
-	__u32 expires;        /* s; at or before now: the entry is a miss */
+	__u32 expires;        /* s; at or before now: the entry is a miss; 0: claimed */
 	__u32 last_tx_report; /* s */
 	__u32 last_rx_report; /* s */
 	__u16 flags;          /* enum ct_flag */
@@ -116,7 +116,7 @@ struct nat_entry {
 	__be16 port;
 	__u8 class;    /* enum nat_class */
 	__u8 flags;    /* enum nat_flag */
-	__u32 expires; /* s; 0 while another CPU takes the entry over */
+	__u32 expires; /* s; 0: claimed, by who takes it over or deletes it */
 	__u32 created; /* s */
 	__u16 rev_nat_index;
 	__u16 touched; /* s, low 16 bits: when its partner was last looked at */
@@ -320,6 +320,7 @@ enum reap_mode {
 	REAP_LEAVING = 2,  /* the same for the flows of an endpoint that goes: what closes rests */
 	REAP_RELIEF = 3,   /* deletes live entries of some classes, marks the others as used */
 	REAP_COMPLETE = 4, /* snat: brings back the other half of a live one */
+	REAP_CLAIMED = 5,  /* deletes what was claimed when it was read, and is still */
 };
 
 /* What a connection is worth when there is no room for all. */

@@ -40,44 +40,49 @@ enum reaped {
 	REAP_FAILED,     /* the kernel refused: the next pass tries again */
 };
 
-static __always_inline enum reaped reap_delete(enum table table, const struct tuple *key)
+/* Claims an entry by its `expires` (lib/table.h) as it was seen, and deletes it. What
+ * others have claimed is theirs, unless `claimed`. */
+static __always_inline enum reaped reap_delete(enum table table, const struct tuple *key,
+					       __u32 *word, __u32 expires, bool claimed)
 {
-	return table_delete(table, key) ? REAP_DELETED : REAP_FAILED;
+	long err;
+
+	if (!expires && !claimed)
+		return REAP_SKIPPED;
+	if (__sync_val_compare_and_swap(word, expires, 0) != expires)
+		return REAP_SKIPPED;
+	err = table_delete(table, key);
+	if (!err)
+		return REAP_DELETED;
+	if (err == -ENOENT)
+		return REAP_SKIPPED;
+	__sync_val_compare_and_swap(word, 0, expires);
+	return REAP_FAILED;
 }
 
-/*
- * Deletes a NAT half as it was seen, `expires` included; with a reverse half, its
- * destination has a free port again. It is claimed like a port that is taken over:
- * of those who try, the one that swaps `expires` for 0 does (0: somebody else just
- * did). A flow that writes a forward half over a claimed one is seen afterwards,
- * and gets it back.
- */
-static __noinline enum reaped reap_half(const struct tuple *key, struct nat_entry *half,
-					__u32 expires)
+/* Does the mode take what others have claimed? */
+static __always_inline bool reap_takes_claimed(__u32 mode)
 {
-	struct nat_entry revived;
+	return mode == REAP_FORCED || mode == REAP_CLAIMED;
+}
+
+/* Deletes a NAT half as it was seen, `expires` included; with a reverse half, its
+ * destination has a free port again. */
+static __noinline enum reaped reap_half(const struct tuple *key, struct nat_entry *half,
+					__u32 expires, bool claimed)
+{
+	enum reaped reaped = reap_delete(TABLE_SNAT, key, &half->expires, expires, claimed);
 	struct nat_full *full;
 	struct tuple peer;
 
-	if (!expires || __sync_val_compare_and_swap(&half->expires, expires, 0) != expires)
-		return REAP_SKIPPED;
-	if (reap_delete(TABLE_SNAT, key) != REAP_DELETED) {
-		__sync_val_compare_and_swap(&half->expires, 0, expires);
-		return REAP_FAILED;
-	}
-	if (READ_ONCE(half->expires)) {
-		revived = *half;
-		table_insert(TABLE_SNAT, key, &revived);
-		return REAP_SKIPPED;
-	}
-	if (key->kind & KIND_IN) {
+	if (reaped == REAP_DELETED && (key->kind & KIND_IN)) {
 		tuple_reverse(&peer, key, 0);
 		peer.sport = 0;
 		full = bpf_map_lookup_elem(&nat_full, &peer);
 		if (full)
 			WRITE_ONCE(full->until, 0);
 	}
-	return REAP_DELETED;
+	return reaped;
 }
 
 static __always_inline struct ct_entry *reap_find_ct(const struct tuple *key, bool tcp)
@@ -113,12 +118,11 @@ reap_find_pair(const struct tuple *flow, const struct reap_mapping *mapped, stru
 	return pair->reverse && nat_half_leads_to(pair->reverse, flow);
 }
 
-/* Halves live on by themselves when only their CT entry has expired. An expired
- * reverse half is nobody's, whoever had it. */
+/* Halves live on by themselves when only their CT entry has expired: they may be all
+ * that is left of a connection. An expired reverse half is nobody's, whoever had it. */
 static __noinline int reap_pair(const struct tuple *flow, const struct reap_mapping *mapped,
-				struct reap_run *run)
+				struct reap_run *run, bool only_expired)
 {
-	bool only_expired = run->args.mode == REAP_EXPIRED;
 	__u32 now = run->args.now;
 	struct reap_pair pair;
 	bool owned = reap_find_pair(flow, mapped, &pair);
@@ -128,13 +132,13 @@ static __noinline int reap_pair(const struct tuple *flow, const struct reap_mapp
 		expires = READ_ONCE(pair.forward->expires);
 		if (!only_expired || clock_expired(expires, now))
 			run->args.nat_deleted +=
-				reap_half(flow, pair.forward, expires) == REAP_DELETED;
+				reap_half(flow, pair.forward, expires, false) == REAP_DELETED;
 	}
 	if (pair.reverse) {
 		expires = READ_ONCE(pair.reverse->expires);
 		if (only_expired ? clock_expired(expires, now) : owned)
-			run->args.nat_deleted +=
-				reap_half(&pair.reverse_key, pair.reverse, expires) == REAP_DELETED;
+			run->args.nat_deleted += reap_half(&pair.reverse_key, pair.reverse, expires,
+							   false) == REAP_DELETED;
 	}
 	return 0;
 }
@@ -145,6 +149,10 @@ static __always_inline bool reap_wants(const struct ct_entry *entry, __u32 expir
 {
 	enum flow_class class;
 
+	if (!expires)
+		return reap_takes_claimed(args->mode);
+	if (args->mode == REAP_CLAIMED)
+		return false;
 	if (args->mode == REAP_FORCED || clock_expired(expires, args->now))
 		return true;
 	if (args->mode == REAP_EXPIRED)
@@ -169,56 +177,62 @@ static __always_inline bool reap_has_pair(const struct tuple *key,
 	       !ip_addr_equal(&mapped->addr, &none);
 }
 
-/* In a function of its own for its frame: the copy is large. */
-static __noinline long reap_put_back(const struct tuple *key, const struct ct_entry *entry,
-				     bool tcp)
+static __always_inline bool reap_is_established(const struct nat_entry *half, __u32 now)
 {
-	struct ct_entry revived = *entry;
-
-	return tcp ? table_insert(TABLE_CT_TCP, key, &revived) :
-		     table_insert(TABLE_CT_ANY, key, &revived);
+	return half && half->class == NAT_CLASS_ESTABLISHED && !clock_expired(half->expires, now);
 }
 
-/* LRU is to take the halves for used. */
-static __noinline int reap_touch_pair(const struct tuple *flow, const struct reap_mapping *mapped)
+/* Is the connection established by what its halves know? Its CT entry may be a new one
+ * that has not seen an answer yet. LRU takes the halves for used. */
+static __noinline bool reap_touch_pair(const struct tuple *flow, const struct reap_mapping *mapped,
+				       __u32 now)
 {
 	struct reap_pair pair;
+	bool owned = reap_find_pair(flow, mapped, &pair);
 
-	return reap_find_pair(flow, mapped, &pair);
+	return reap_is_established(pair.forward, now) ||
+	       (owned && reap_is_established(pair.reverse, now));
 }
 
-/*
- * Deletes a CT entry. A packet may revive or refresh it in place at the very moment:
- * who wrote before the deletion is seen here afterwards, and the entry put back; who
- * writes later finds it gone (ct_revive). The pair comes last, with checks of its own.
- */
+/* Relief leaves a live connection that its halves know better than its entry does,
+ * unless that has seen its end. */
+static __always_inline bool reap_is_spared(const struct tuple *key, const struct ct_entry *entry,
+					   const struct reap_mapping *mapped, bool tcp, __u32 now)
+{
+	return reap_touch_pair(key, mapped, now) && flow_class(entry, tcp) != FLOW_CLOSING;
+}
+
+/* Deletes a CT entry, and what its mode says of its pair. */
 static __noinline enum reaped reap_ct(const struct tuple *key, struct reap_run *run, bool tcp)
 {
 	struct ct_entry *entry = reap_find_ct(key, tcp);
 	struct reap_mapping mapped;
+	__u32 mode = run->args.mode;
+	__u32 now = run->args.now;
+	enum reaped reaped;
+	bool pair, over;
 	__u32 expires;
-	bool pair;
 
 	if (!entry)
 		return REAP_SKIPPED;
 	expires = READ_ONCE(entry->expires);
 	mapped.addr = entry->nat_addr;
 	mapped.port = entry->nat_port;
-	pair = reap_has_pair(key, &mapped, run->args.mode);
-	if (!reap_wants(entry, expires, &run->args, tcp)) {
-		if (run->args.mode == REAP_RELIEF && pair)
-			reap_touch_pair(key, &mapped);
+	over = clock_expired(expires, now);
+	pair = reap_has_pair(key, &mapped, mode);
+	if (mode == REAP_RELIEF && pair && !over && reap_is_spared(key, entry, &mapped, tcp, now))
 		return REAP_SKIPPED;
-	}
-	if (!(tcp ? table_delete(TABLE_CT_TCP, key) : table_delete(TABLE_CT_ANY, key)))
-		return REAP_FAILED;
-	if (run->args.mode == REAP_EXPIRED && READ_ONCE(entry->expires) != expires) {
-		reap_put_back(key, entry, tcp);
+	if (!reap_wants(entry, expires, &run->args, tcp))
 		return REAP_SKIPPED;
-	}
-	if (pair)
-		reap_pair(key, &mapped, run);
-	return REAP_DELETED;
+	if (tcp)
+		reaped = reap_delete(TABLE_CT_TCP, key, &entry->expires, expires,
+				     reap_takes_claimed(mode));
+	else
+		reaped = reap_delete(TABLE_CT_ANY, key, &entry->expires, expires,
+				     reap_takes_claimed(mode));
+	if (pair && reaped == REAP_DELETED)
+		reap_pair(key, &mapped, run, over && mode != REAP_FORCED && mode != REAP_LEAVING);
+	return reaped;
 }
 
 /* Key and mapping of a half's partner: `want` is what the partner is to say. */
@@ -265,7 +279,7 @@ static __noinline enum reaped reap_complete(const struct tuple *key, struct reap
 	    clock_expired(partner->expires, now) || half->created + HALF_SETTLED > now ||
 	    partner->created + HALF_SETTLED > now)
 		return REAP_SKIPPED;
-	return reap_half(key, half, half->expires);
+	return reap_half(key, half, half->expires, false);
 }
 
 /* A half whose connection has no CT entry any more, and its partner with it. */
@@ -280,8 +294,8 @@ static __noinline enum reaped reap_orphan(const struct tuple *key, struct nat_en
 	partner = table_lookup(TABLE_SNAT, &other);
 	if (partner && partner->port == want.port && ip_addr_equal(&partner->addr, &want.addr))
 		run->args.nat_deleted +=
-			reap_half(&other, partner, partner->expires) == REAP_DELETED;
-	return reap_half(key, half, half->expires);
+			reap_half(&other, partner, partner->expires, false) == REAP_DELETED;
+	return reap_half(key, half, half->expires, false);
 }
 
 /* Goes with its connection where that has a CT entry that the mode wants. An endpoint's that
@@ -317,8 +331,10 @@ static __noinline enum reaped reap_nat(const struct tuple *key, struct reap_run 
 	if (!half)
 		return REAP_SKIPPED;
 	expires = READ_ONCE(half->expires);
+	if (run->args.mode == REAP_CLAIMED && expires)
+		return REAP_SKIPPED;
 	if (run->args.mode == REAP_FORCED || clock_expired(expires, run->args.now))
-		return reap_half(key, half, expires);
+		return reap_half(key, half, expires, reap_takes_claimed(run->args.mode));
 	if (run->args.mode == REAP_RELIEF ||
 	    (run->args.mode == REAP_LEAVING && half->class != NAT_CLASS_CLOSING))
 		return reap_owned(key, half, run);

@@ -129,6 +129,7 @@ export const reap_mode = {
   REAP_LEAVING: 2,
   REAP_RELIEF: 3,
   REAP_COMPLETE: 4,
+  REAP_CLAIMED: 5,
 } as const;
 
 export const restored = {

@@ -85,7 +85,7 @@ export interface PassTools {
 
 /**
  * One pass over one table: what has expired goes, and lone NAT halves get their other half back. An
- * `snat` entry with `expires` 0 is being taken over, and left alone.
+ * entry with `expires` 0 is claimed by who takes it over or deletes it, and goes when it still is.
  */
 export async function collectTable(table: CollectedTable, tools: PassTools): Promise<PassResult> {
   const begun = performance.now();
@@ -106,15 +106,20 @@ class Tally {
   readonly #table: CollectedTable;
   readonly #ports: PortUsage | undefined;
   readonly #groups: Record<keyof Directions, KeyGroup>;
+  readonly #claimed: Record<keyof Directions, KeyGroup>;
   readonly #seen: Directions = { egress: 0, ingress: 0 };
   readonly #classes = new Uint32Array(16);
   #now = 0;
 
   constructor(table: CollectedTable, { reap, restores }: PassTools) {
     this.#table = table;
-    const group = () =>
-      new KeyGroup(table.keySize, (keys, count) => reap(table.family, table.table, keys, count));
+    const group = (options?: ReapOptions) =>
+      new KeyGroup(table.keySize, (keys, count) =>
+        reap(table.family, table.table, keys, count, options),
+      );
     this.#groups = { egress: group(), ingress: group() };
+    const claimed = { mode: 'claimed' } as const;
+    this.#claimed = { egress: group(claimed), ingress: group(claimed) };
     if (table.table !== 'snat') return;
     this.#ports = new PortUsage();
     if (table.mapping && restores?.()) this.pairs = new PairBalance(table, table.mapping);
@@ -132,23 +137,27 @@ class Tally {
     const reverse = isNat && keys.getUint8(key + keySize - KIND_FROM_END) === kind.KIND_IN;
     const direction = reverse ? 'ingress' : 'egress';
     this.#seen[direction]++;
-    if (expires <= this.#now && !(isNat && expires === 0)) return this.#groups[direction];
+    if (expires === 0) return this.#claimed[direction];
+    if (expires <= this.#now) return this.#groups[direction];
     const known = this.#table.classOf(keys, key, values, value);
     this.#classes[known] = (this.#classes[known] ?? 0) + 1;
     if (reverse) this.#ports?.add(keys, key, keySize);
-    if (expires !== 0) this.pairs?.add(keys, key, values, value, reverse);
+    this.pairs?.add(keys, key, values, value, reverse);
     return undefined;
   };
 
   async flush(): Promise<void> {
-    await this.#groups.egress.flush();
-    await this.#groups.ingress.flush();
+    for (const groups of [this.#groups, this.#claimed]) {
+      await groups.egress.flush();
+      await groups.ingress.flush();
+    }
   }
 
   /** `balance` is what was created, when the pass began, less what was deleted by its end. */
   result(balance: number, lone: ReapResult | undefined, durationMs: number): PassResult {
     const { family, table, capacity, classes } = this.#table;
-    const [out, back] = [this.#groups.egress.total, this.#groups.ingress.total];
+    const out = sum(this.#groups.egress.total, this.#claimed.egress.total);
+    const back = sum(this.#groups.ingress.total, this.#claimed.ingress.total);
     const left = {
       egress: this.#seen.egress - out.deleted,
       ingress: this.#seen.ingress - back.deleted,
@@ -174,6 +183,15 @@ class Tally {
       ...(nat && { nat }),
     };
   }
+}
+
+function sum(one: ReapResult, other: ReapResult) {
+  return {
+    deleted: one.deleted + other.deleted,
+    skipped: one.skipped + other.skipped,
+    failed: one.failed + other.failed,
+    natDeleted: one.natDeleted + other.natDeleted,
+  };
 }
 
 /**

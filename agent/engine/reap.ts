@@ -32,13 +32,14 @@ const MODES = {
   leaving: reap_mode.REAP_LEAVING,
   relief: reap_mode.REAP_RELIEF,
   complete: reap_mode.REAP_COMPLETE,
+  claimed: reap_mode.REAP_CLAIMED,
 } as const;
 
 /**
  * What to do with the keys, after another look at each: delete what has `expired`, with what of
  * its NAT pair has; delete it in any case (`forced`), or unless it is closing (`leaving`); delete
  * those of some classes and mark the others as used (`relief`); bring back the other half of live
- * NAT entries (`complete`).
+ * NAT entries (`complete`); delete those that were found claimed, and still are (`claimed`).
  */
 export type ReapMode = keyof typeof MODES;
 

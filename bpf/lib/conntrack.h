@@ -37,7 +37,7 @@ static __always_inline long ct_insert(const struct tuple *key, const struct ct_e
 					   table_insert(TABLE_CT_ANY, key, entry);
 }
 
-static __always_inline bool ct_delete(const struct tuple *key)
+static __always_inline long ct_delete(const struct tuple *key)
 {
 	return key->proto == IPPROTO_TCP ? table_delete(TABLE_CT_TCP, key) :
 					   table_delete(TABLE_CT_ANY, key);
@@ -241,16 +241,19 @@ static __always_inline bool ct_find(struct ct *ct, const struct packet *packet, 
 	return false;
 }
 
-/* Makes an expired entry that of a new connection, unless the collector has just
- * deleted it: either it sees the new lifetime and puts the entry back, or this
- * lookup comes after the deletion. False: there is none any more. */
+/* Makes an expired entry that of a new connection. Of those who try, the collector
+ * among them, the one that swaps `expires` for 0 has it. False: somebody else has, and
+ * for this packet it is gone. */
 static __always_inline bool ct_revive(struct ct *ct, const struct packet *packet, enum ct_dir dir,
 				      __u32 now)
 {
+	__u32 expires = READ_ONCE(ct->entry->expires);
+
+	if (!expires || !clock_expired(expires, now) ||
+	    __sync_val_compare_and_swap(&ct->entry->expires, expires, 0) != expires)
+		return false;
 	ct_open(ct->entry, packet, dir, now);
-	table_barrier();
-	ct->entry = ct_lookup(&ct->key);
-	return ct->entry && !clock_expired(ct->entry->expires, now);
+	return true;
 }
 
 /* The conntrack stage. On NEW with entry NULL the caller creates it. */
@@ -288,6 +291,27 @@ static __noinline int ct_track(struct __sk_buff *skb, const struct packet *packe
 	return 0;
 }
 
+/* Inserts a new entry. In its place another may stand that is claimed: who does it
+ * needs no longer than this takes. One that stays so was copied in that moment, by a
+ * resize, and is nobody's. 0, -EEXIST, or another errno. */
+static __always_inline long ct_insert_new(const struct tuple *key, const struct ct_entry *entry)
+{
+	struct ct_entry *there;
+	long err;
+
+	for (int i = 0; i < CLAIM_TRIES; i++) {
+		err = ct_insert(key, entry);
+		if (err != -EEXIST)
+			return err;
+		there = ct_lookup(key);
+		if (there && READ_ONCE(there->expires))
+			return err;
+	}
+	if (there)
+		*there = *entry;
+	return err;
+}
+
 /* What a flow's new entry is to say besides its packet. */
 struct ct_origin {
 	struct ip_addr nat_addr;
@@ -314,7 +338,7 @@ static __noinline long ct_create(struct __sk_buff *skb, const struct packet *pac
 		entry.packets = 1;
 		entry.bytes = skb->len - ETH_HLEN;
 	}
-	err = ct_insert(key, &entry);
+	err = ct_insert_new(key, &entry);
 	if (err && err != -EEXIST)
 		return err;
 	if (origin->companion)

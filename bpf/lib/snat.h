@@ -64,6 +64,21 @@ static __always_inline void nat_copy_life(struct nat_entry *to, const struct nat
 	WRITE_ONCE(to->expires, from->expires);
 }
 
+/* Makes the entry that stands in a half's place that half, unless it was changed
+ * since `expires` was read, or is just being deleted. */
+static __always_inline bool nat_replace(struct nat_entry *half, __u32 expires,
+					const struct nat_entry *with)
+{
+	if (__sync_val_compare_and_swap(&half->expires, expires, 0) != expires)
+		return false;
+	half->addr = with->addr;
+	half->port = with->port;
+	half->flags = with->flags;
+	half->created = with->created;
+	nat_copy_life(half, with);
+	return true;
+}
+
 /* The forward half of `flow`, from its reverse half. A flow that has another
  * port by now keeps it. */
 static __noinline int nat_restore_forward(const struct tuple *flow,
@@ -72,6 +87,7 @@ static __noinline int nat_restore_forward(const struct tuple *flow,
 {
 	struct nat_entry *forward = table_lookup(TABLE_SNAT, flow);
 	struct nat_entry entry = *reverse;
+	__u32 expires;
 	bool same;
 
 	entry.addr = mapping->addr;
@@ -82,11 +98,10 @@ static __noinline int nat_restore_forward(const struct tuple *flow,
 		return 0;
 	}
 	same = forward->port == mapping->port && ip_addr_equal(&forward->addr, &mapping->addr);
-	if (clock_expired(forward->expires, now)) {
-		forward->addr = mapping->addr;
-		forward->port = mapping->port;
-		nat_copy_life(forward, reverse);
-		count(COUNTER_RESTORED + RESTORED_FORWARD);
+	expires = READ_ONCE(forward->expires);
+	if (clock_expired(expires, now)) {
+		if (expires && nat_replace(forward, expires, &entry))
+			count(COUNTER_RESTORED + RESTORED_FORWARD);
 	} else if (same) {
 		nat_copy_life(forward, reverse);
 	}
@@ -275,30 +290,26 @@ static __always_inline int nat_find_port(struct port_search *search, const struc
 	return 0;
 }
 
-/* Writes the forward half over whatever stands there. */
+/* Writes the forward half over whatever stands there: where that is claimed, once it
+ * is gone, or when it stays so (ct_insert_new). */
 static __noinline int nat_write_forward(const struct port_search *search)
 {
 	struct nat_entry entry = search->owner;
 	struct nat_entry *forward;
+	__u32 expires;
 	long err;
 
 	entry.addr = search->reverse.daddr;
 	entry.port = search->reverse.dport;
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i <= CLAIM_TRIES; i++) {
 		err = table_insert(TABLE_SNAT, search->forward, &entry);
 		if (err != -EEXIST)
 			return err ? -DROP_NAT_INSERT : 0;
 		forward = table_lookup(TABLE_SNAT, search->forward);
 		if (!forward)
 			continue;
-		forward->addr = entry.addr;
-		forward->port = entry.port;
-		forward->flags = entry.flags;
-		forward->created = entry.created;
-		nat_copy_life(forward, &entry);
-		/* the collector, which may be deleting it, puts back what it sees written */
-		table_barrier();
-		if (table_lookup(TABLE_SNAT, search->forward))
+		expires = READ_ONCE(forward->expires);
+		if ((expires || i == CLAIM_TRIES) && nat_replace(forward, expires, &entry))
 			return 0;
 	}
 	return -DROP_NAT_INSERT;

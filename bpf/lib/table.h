@@ -5,6 +5,12 @@
  * A miss in the current table looks in the previous one, which is there only
  * while a resize copies it, and promotes what it finds. So nothing above this
  * file knows that tables are ever replaced.
+ *
+ * An entry whose `expires` is 0 is claimed: somebody is making it another's, or
+ * deleting it. The key of a deleted entry can be found no more, but a pointer to it
+ * still can be read, and shows another flow's as soon as the kernel gives the memory
+ * away. So nothing is read after a deletion: who deletes, or fills an expired entry,
+ * first swaps `expires` for 0, and has lost if it is no longer what was seen.
  */
 #pragma once
 
@@ -20,6 +26,9 @@
 
 /* Tries at an update that another CPU's hold on the bucket made fail. */
 #define TABLE_TRIES 3
+
+/* Looks at an entry that is claimed, before it counts as nobody's. */
+#define CLAIM_TRIES 3
 
 /* Is it the reverse half of `flow`? */
 static __always_inline bool nat_half_leads_to(const struct nat_entry *reverse,
@@ -196,21 +205,26 @@ static __always_inline bool table_is_settled(enum table table, const struct tupl
 }
 
 /* From the previous table first, so that the copy cannot bring it back; and the
- * current one is the one that is current then: see table_yields(). */
-static __always_inline bool table_delete(enum table table, const struct tuple *key)
+ * current one is the one that is current then: see table_yields(). 0, or what the
+ * kernel says where it was in neither: -ENOENT, unless it refused. */
+static __always_inline long table_delete(enum table table, const struct tuple *key)
 {
 	void *previous = table_slot(table, TABLE_PREVIOUS);
-	bool deleted = false;
+	long err = -ENOENT;
 	void *current;
+	long answer;
 
 	if (unlikely(previous)) {
-		deleted = !bpf_map_delete_elem(previous, key);
+		err = (int)bpf_map_delete_elem(previous, key);
 		table_barrier();
 	}
 	current = table_slot(table, TABLE_CURRENT);
-	if (current)
-		deleted |= !bpf_map_delete_elem(current, key);
-	if (deleted)
+	if (current) {
+		answer = (int)bpf_map_delete_elem(current, key);
+		if (!answer || err == -ENOENT)
+			err = answer;
+	}
+	if (!err)
 		count(COUNTER_DELETED + table);
-	return deleted;
+	return err;
 }

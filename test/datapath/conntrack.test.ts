@@ -156,6 +156,14 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.equal(entry().nat_port, port);
     });
 
+    test('an entry that stays claimed is nobody’s: the next connection fills it', () => {
+      established();
+      rig.patchCt(key(), { expires: 0 });
+      sends('S');
+      near(entry().left, TIMEOUTS.tcpSyn);
+      assert.equal(entry().flags, 0);
+    });
+
     test('an expired entry makes its halves dead: a reply is nobody’s', () => {
       established();
       rig.patchCt(key(), { expires: rig.now() });

@@ -317,6 +317,15 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         assert.equal(counted['restored adopted'], undefined);
       });
 
+      test(`${kind} port: a forward half that stays claimed is written over`, () => {
+        const { from, port } = open(13);
+        rig.patchNat(flow(from), { expires: 0 });
+        leavesAs(from, port);
+        const half = rig.nat(flow(from));
+        assert.equal(half?.port, port);
+        assert.ok((half?.expires ?? 0) > rig.now());
+      });
+
       test(`${kind} port: a new connection in expired records restores nothing`, () => {
         const { from, port } = open(12);
         const past = { expires: rig.now() };

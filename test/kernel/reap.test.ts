@@ -187,6 +187,36 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       );
     });
 
+    it('takes no port from a connection whose entry is all that has expired', async () => {
+      const quiet = pair(2015);
+      put(quiet, { ...ESTABLISHED, expires: 5 }, { class: nat_class.NAT_CLASS_ESTABLISHED });
+      const result = await reap('ct_tcp', [quiet.ct], { mode: 'relief', classes: 63 });
+      assert.deepEqual([result.deleted, result.natDeleted], [1, 0]);
+      assert.deepEqual(left(quiet), [false, true, true]);
+    });
+
+    it('takes no connection that its halves know as established', async () => {
+      const [remade, asked] = [pair(2016), pair(2017)];
+      const half = { seen: ct_seen.CT_SEEN_TX, flags: ct_flag.CT_SEEN_NON_SYN };
+      put(remade, half, { class: nat_class.NAT_CLASS_ESTABLISHED });
+      put(asked, half, { class: nat_class.NAT_CLASS_SYN });
+      const options = { mode: 'relief', classes: 1 << flow_class.FLOW_HALF_OPEN } as const;
+      const result = await reap('ct_tcp', [remade.ct, asked.ct], options);
+      assert.deepEqual([result.deleted, result.natDeleted, result.skipped], [1, 2, 1]);
+      await reap('snat', [remade.forward, remade.reverse], options);
+      assert.deepEqual(left(remade), [true, true, true]);
+      assert.deepEqual(left(asked), [false, false, false]);
+    });
+
+    it('calls nothing refused that is gone already, or that others have claimed', async () => {
+      const [gone, claimed] = [pair(2018), pair(2019)];
+      put(claimed, { ...ESTABLISHED, expires: 0 }, { expires: 0 });
+      const first = await reap('ct_tcp', [gone.ct, claimed.ct]);
+      const then = await reap('snat', [gone.forward, claimed.forward, claimed.reverse]);
+      assert.deepEqual([first.skipped, first.failed, then.skipped, then.failed], [2, 0, 3, 0]);
+      assert.deepEqual(left(claimed), [true, true, true]);
+    });
+
     it('lets what closes rest when its endpoint leaves, with its port', async () => {
       const [closing, open, expired] = [pair(2020), pair(2021), pair(2022)];
       put(closing, CLOSED, { class: nat_class.NAT_CLASS_ESTABLISHED });
@@ -291,6 +321,18 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         assert.equal(result.evicted, first.evicted, 'what it brought back counts as created');
         for (const one of pairs) assert.deepEqual(left(one).slice(1), [true, true]);
         assert.equal((await collect('snat')).completed, 0);
+      });
+
+      it('deletes what stays claimed, and nothing that is not any more', async () => {
+        const [stuck, done] = [pair(2102), pair(2103)];
+        put(stuck, { ...ESTABLISHED, expires: 0 }, { expires: 0 });
+        put(done, ESTABLISHED);
+        await collect('ct_tcp');
+        await collect('snat');
+        assert.deepEqual(left(stuck), [false, false, false]);
+        await reap('ct_tcp', [done.ct], { mode: 'claimed' });
+        await reap('snat', [done.forward, done.reverse], { mode: 'claimed' });
+        assert.deepEqual(left(done), [true, true, true]);
       });
 
       it('leaves the ports of sockets to the packets of their flows', async () => {

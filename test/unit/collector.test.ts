@@ -131,7 +131,7 @@ test('expired keys travel in reaps of at most 4096', async () => {
   assert.equal(result.deleted, 5000);
 });
 
-test('a NAT pass counts by direction and leaves what is being taken over', async () => {
+test('a NAT pass counts by direction, and asks again for what was just claimed', async () => {
   const entries: FakeEntry[] = [
     flow(1, 50),
     { ...flow(2, 0) },
@@ -140,9 +140,15 @@ test('a NAT pass counts by direction and leaves what is being taken over', async
     { from: '203.0.113.1', to: '192.0.2.1', sport: 443, dport: 4, kind: IN, expires: 500 },
     { from: '203.0.113.1', to: '192.0.2.1', sport: 443, dport: 1, kind: IN, expires: 50 },
   ];
-  const { calls, reap } = fakeReap();
-  const result = await collectTable(table('snat', entries), { reap, now: () => 100, turnover });
-  assert.deepEqual(calls, [[1], [443]]);
+  const [expired, claimed] = [fakeReap(), fakeReap({ deleted: 0, skipped: 1 })];
+  const result = await collectTable(table('snat', entries), {
+    reap: (family, name, keys, count, options) =>
+      (options?.mode === 'claimed' ? claimed : expired).reap(family, name, keys, count),
+    now: () => 100,
+    turnover,
+  });
+  assert.deepEqual([expired.calls, claimed.calls], [[[1], [443]], [[2]]]);
+  assert.equal(result.skipped, 1);
   assert.deepEqual(result.nat, {
     alive: { egress: 2, ingress: 2 },
     deleted: { egress: 1, ingress: 1 },
