@@ -38,9 +38,9 @@ export function nextInterval(
   return clamp(current, bounds);
 }
 
-/** Before its time, to the second. */
+/** Before its time, by more than half a second: timers fire a little early. */
 export function isEarly(planned: number, elapsed: number): boolean {
-  return Math.round(elapsed) < planned;
+  return planned - elapsed > 0.5;
 }
 
 /** To the second, within the bounds. */

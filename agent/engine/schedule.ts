@@ -24,7 +24,8 @@ export interface Schedule {
 /**
  * The interval is judged over the whole time from one pass that was due to the next, whatever
  * came in between: passes that come early add to what is found in it. They may cut it short, but
- * never put off what is due. The first pass, which finds the garbage of an unknown time, begins it.
+ * never put off what is due, which may then come before its interval is over and be early as well.
+ * The first pass, which finds the garbage of an unknown time, begins it.
  */
 export function createSchedule(first: ScheduleSettings, now: number): Schedule {
   let settings = first;
@@ -48,8 +49,9 @@ export function createSchedule(first: ScheduleSettings, now: number): Schedule {
     },
     passed(at, expired) {
       for (const [table, share] of expired) found.set(table, (found.get(table) ?? 0) + share);
+      const due = !isEarly(next, at);
       if (settings.interval !== 'auto' || since === undefined) {
-        if (since === undefined || at >= next || !isEarly(next, at)) begin(at, at + interval);
+        if (since === undefined || due) begin(at, at + interval);
         return;
       }
       const elapsed = at - since;
@@ -58,10 +60,12 @@ export function createSchedule(first: ScheduleSettings, now: number): Schedule {
         { elapsed, ratio: Math.max(0, ...found.values()) },
         settings,
       );
-      const early = isEarly(interval, elapsed);
-      if (early && after >= interval) return;
+      if (isEarly(interval, elapsed) && after >= interval) {
+        if (due) next = since + interval;
+        return;
+      }
       interval = after;
-      begin(at, early ? Math.min(next, at + after) : at + after);
+      begin(at, due ? at + after : Math.min(next, at + after));
     },
     failed(at) {
       if (!isEarly(next, at)) next = at + interval;

@@ -126,6 +126,49 @@ describe('the schedule', () => {
     assert.deepEqual([schedule.interval, schedule.next], [82, 150], 'what was due stays due');
   });
 
+  it('goes on an interval after a cut when the pass that stays due comes soon after it', () => {
+    for (const [ratio, interval, next] of [
+      [0, 207, 497],
+      [0.02, 121, 421],
+    ] as const) {
+      const schedule = begun();
+      schedule.passed(290, share(0.3));
+      assert.deepEqual([schedule.interval, schedule.next], [207, 300]);
+      schedule.passed(300, share(ratio));
+      assert.deepEqual([schedule.interval, schedule.next], [interval, next]);
+    }
+  });
+
+  it('is at least half a second ahead of whoever has just passed', () => {
+    for (let round = 0; round < 200; round++) {
+      const schedule = createSchedule({ ...AUTO, max: 10 + Math.random() * 600 }, Math.random());
+      let at = Math.random();
+      let passes = 0;
+      for (; at < 20_000; passes++) {
+        if (Math.random() < 0.1) schedule.failed(at);
+        else schedule.passed(at, share(Math.random() ** 4));
+        const told = `${schedule.interval} ${schedule.next} at ${at}`;
+        assert.ok(schedule.next - at >= 0.5 && schedule.next - at <= schedule.interval + 1, told);
+        const early = Math.random() < 0.3 && schedule.next - at > 2;
+        at = early ? at + 1 + Math.random() * (schedule.next - at - 1) : schedule.next - 0.001;
+      }
+      assert.ok(passes < 8000, `${passes} passes`);
+    }
+  });
+
+  it('takes a timer that fires a little early for one in time', () => {
+    for (const settings of [AUTO, { ...AUTO, interval: 77 } as const]) {
+      const schedule = createSchedule(settings, 0.3);
+      schedule.passed(0.31, share(0));
+      for (let i = 0; i < 20; i++) {
+        const at = schedule.next - 0.0009 * Math.random();
+        if (i % 2) schedule.failed(at);
+        else schedule.passed(at, share(0));
+        assert.equal(schedule.next, at + schedule.interval);
+      }
+    }
+  });
+
   it('adds up what passes find that come early', () => {
     const schedule = begun();
     schedule.passed(100, share(0.05));
