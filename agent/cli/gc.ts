@@ -1,7 +1,10 @@
 import type { Command } from 'commander';
 import type { Status } from '../daemon/status.ts';
-import type { CollectorStatus, PassRecord, ReliefRecord } from '../engine/collector.ts';
+import type { CollectorStatus } from '../engine/collector.ts';
 import type { PassResult } from '../engine/pass.ts';
+import type { PassRecord, ReliefRecord } from '../engine/records.ts';
+import type { PassFailure, Sweep } from '../engine/sweep.ts';
+import { SekishoError } from '../lib/errors.ts';
 import { formatDuration } from '../lib/units.ts';
 import { agentClient } from './client.ts';
 import type { OutputOptions } from './context.ts';
@@ -19,10 +22,20 @@ export function register(program: Command): void {
 
 async function run(options: OutputOptions, command: Command): Promise<void> {
   const { runDir } = configOf(command).state;
-  const result = await agentClient(runDir).post<{ passes: PassResult[] }>('/v1/gc/run');
+  const swept = await agentClient(runDir).post<Sweep>('/v1/gc/run');
   const out = createOutput();
-  if (options.output === 'json') await writeJson(out, result);
-  else await writeLines(out, passLines(result.passes));
+  if (options.output === 'json') await writeJson(out, swept);
+  else await writeLines(out, passLines(swept.passes));
+  const error = sweepError(swept.failures);
+  if (error) throw error;
+}
+
+/** One error for all tables that a pass could not go through; undefined when there is none. */
+export function sweepError(failures: readonly PassFailure[]): SekishoError | undefined {
+  const [first] = failures;
+  if (!first) return undefined;
+  const reasons = failures.map(({ family, table, message }) => `${family}/${table}: ${message}`);
+  return new SekishoError(first.code, `collection failed in ${reasons.join('; ')}`);
 }
 
 async function status(options: OutputOptions, command: Command): Promise<void> {

@@ -3,9 +3,9 @@ import fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { formatPath, problemsOf } from '../config/problem.ts';
 import { integer, interfaceName, objectName, oneOf, unicast } from '../config/values.ts';
-import type { PassResult } from '../engine/pass.ts';
 import type { ResizeResult } from '../engine/resizer.ts';
 import { LEAST_SIZE, MOST_SIZE, SIZED_TABLES, type SizedTable } from '../engine/sizing.ts';
+import type { Sweep } from '../engine/sweep.ts';
 import { type ErrorCode, SekishoError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
 import type { EndpointRequest, StoredEndpoint } from './endpoint-store.ts';
@@ -34,7 +34,8 @@ export interface AgentControl {
   /** `created` is false when the same endpoint was there. */
   addEndpoint(request: EndpointRequest): Promise<{ endpoint: EndpointView; created: boolean }>;
   deleteEndpoint(name: string): Promise<EndpointView>;
-  collect(): Promise<PassResult[]>;
+  /** One pass over all tables. */
+  collect(): Promise<Sweep>;
   /** Of one family, or of both. */
   resize(request: ResizeRequest): Promise<ResizeResult[]>;
 }
@@ -89,7 +90,7 @@ export function buildApi(control: AgentControl): FastifyInstance {
   app.delete<{ Params: { name: string } }>('/v1/endpoints/:name', (request) =>
     control.deleteEndpoint(request.params.name),
   );
-  app.post('/v1/gc/run', async () => ({ passes: await control.collect() }));
+  app.post('/v1/gc/run', () => control.collect());
   app.post('/v1/maps/resize', async (request) => ({
     resizes: await control.resize(parse(resizeBody, request.body)),
   }));

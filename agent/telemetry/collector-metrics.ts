@@ -1,5 +1,5 @@
-import type { PassReason, PassRecord } from '../engine/collector.ts';
 import type { PassResult } from '../engine/pass.ts';
+import type { PassReason, PassRecord } from '../engine/records.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import type { ConnectionTable } from '../tables/names.ts';
 import type { Maker } from './maker.ts';

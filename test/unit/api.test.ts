@@ -50,7 +50,7 @@ function control(overrides: Partial<AgentControl> = {}): AgentControl {
     listEndpoints: () => [WEB],
     addEndpoint: async () => ({ endpoint: WEB, created: true }),
     deleteEndpoint: async () => WEB,
-    collect: async () => [PASS],
+    collect: async () => ({ passes: [PASS], failures: [] }),
     resize: async () => [RESIZED],
     ...overrides,
   };
@@ -201,7 +201,7 @@ test('endpoints, passes and health are listed', async () => {
   const get = async (url: string) => (await app.inject({ method: 'GET', url })).json();
   assert.deepEqual(await get('/v1/endpoints'), { endpoints: [WEB] });
   const passes = await app.inject({ method: 'POST', url: '/v1/gc/run' });
-  assert.deepEqual(passes.json(), { passes: [PASS] });
+  assert.deepEqual(passes.json(), { passes: [PASS], failures: [] });
   const health = await app.inject({ method: 'GET', url: '/v1/healthz' });
   assert.equal(health.statusCode, 503);
   assert.deepEqual(health.json(), { healthy: false, problems: ['a hook'] });

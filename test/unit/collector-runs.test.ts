@@ -78,6 +78,15 @@ test('a storm of requests neither stretches nor starves the schedule', async (t)
   assert.ok(Math.abs(nextRun - due) < 1000, 'what was due is due');
 });
 
+test('an interval of weeks is as long as it says', async (t) => {
+  const weeks = 5 * 7 * 86_400;
+  const { running } = collector(t, { schedule: { interval: weeks, min: 10, max: weeks } });
+  await running.run('start');
+  await running.run();
+  const reasons = running.status().history.map((record) => record.reasons);
+  assert.deepEqual(reasons, [['request'], ['start']]);
+});
+
 test('a pass that is due comes by itself, and the interval follows what it finds', async (t) => {
   const { running, load } = collector(t, { schedule: { interval: 'auto', min: 1, max: 2 } });
   await running.run('start');
@@ -97,7 +106,8 @@ test('a pass that fails says so, and counts for nothing', async (t) => {
   await running.run('start');
   const { nextRun: due = 0, intervalSeconds } = running.status();
   load.fails = true;
-  assert.deepEqual(await running.run(), []);
+  const failure = { family: 'ipv4', table: 'ct_tcp', code: 'E_INTERNAL', message: 'ENOMEM' };
+  assert.deepEqual(await running.run(), { passes: [], failures: [failure] });
   const { history, nextRun = 0, ...after } = running.status();
   assert.deepEqual([history[0]?.status, history[0]?.error], ['failed', 'ipv4/ct_tcp: ENOMEM']);
   assert.deepEqual(failures, ['ct_tcp']);

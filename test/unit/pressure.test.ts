@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { answerPressure } from '../../agent/daemon/pressure.ts';
 import type { CollectorStatus } from '../../agent/engine/collector.ts';
+import type { Sweep } from '../../agent/engine/sweep.ts';
 
 /** A collector whose passes take so many milliseconds of a clock that the test moves. */
 function openCollector(durationMs: number) {
@@ -10,8 +11,8 @@ function openCollector(durationMs: number) {
   const reasons: unknown[] = [];
   const run = (reason?: string) => {
     reasons.push(reason);
-    return new Promise<[]>((resolve) => {
-      finish = () => resolve([]);
+    return new Promise<Sweep>((resolve) => {
+      finish = () => resolve({ passes: [], failures: [] });
     });
   };
   const status = () => ({ history: [{ durationMs }] }) as unknown as CollectorStatus;
