@@ -1,3 +1,5 @@
+import { mix } from './mix.ts';
+
 const BUCKETS = 1 << 18;
 const WITH_PORTS = new Set([6, 17, 132]);
 
@@ -27,9 +29,4 @@ export class PortUsage {
     this.#counts[bucket] = count;
     if (count > this.max) this.max = count;
   }
-}
-
-function mix(hash: number, word: number): number {
-  const spread = Math.imul(hash ^ Math.imul(word, 0x9e3779b1), 0x85ebca6b);
-  return spread ^ (spread >>> 15);
 }

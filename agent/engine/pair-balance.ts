@@ -1,3 +1,5 @@
+import { mix } from './mix.ts';
+
 /** Any other than the seeds of `mix`. */
 const NUMBER = 0x5bd1e995;
 const FEWEST = 1 << 12;
@@ -14,6 +16,8 @@ export class PairBalance {
   readonly #valueAddress: number;
   readonly #valuePort: number;
   readonly #seed: number;
+  /** Buckets that are not level. */
+  #odd = 0;
 
   /** `keySize` of the table in bytes; where a value holds its address and port. */
   constructor(
@@ -34,7 +38,10 @@ export class PairBalance {
     const hash = this.#hash(keys, key, values, value, reverse);
     const bucket = hash & (this.#buckets.length - 1);
     const number = mix(hash, NUMBER);
-    this.#buckets[bucket] = (this.#buckets[bucket] ?? 0) + (reverse ? -number : number);
+    const before = this.#buckets[bucket] ?? 0;
+    const after = (before + (reverse ? -number : number)) | 0;
+    this.#buckets[bucket] = after;
+    this.#odd += Number(after !== 0) - Number(before !== 0);
   }
 
   /** Once all have been added: may this one be alone? */
@@ -45,7 +52,7 @@ export class PairBalance {
 
   /** Are all pairs complete? */
   get isLevel(): boolean {
-    return this.#buckets.every((bucket) => bucket === 0);
+    return this.#odd === 0;
   }
 
   /** The three ends of a pair, from whichever half: its source, its mapping, its peer. */
@@ -70,9 +77,4 @@ export class PairBalance {
     }
     return mix(hash, bytes.getUint16(port, true));
   }
-}
-
-function mix(hash: number, word: number): number {
-  const spread = Math.imul(hash ^ Math.imul(word, 0x9e3779b1), 0x85ebca6b);
-  return spread ^ (spread >>> 15);
 }
