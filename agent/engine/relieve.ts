@@ -149,7 +149,7 @@ const relieveNat: Relieve = async (table, { ages, base }, need, guard, tools) =>
   const deleted: Record<string, number> = {};
   let open = need;
   for (const step of NAT_STEPS) {
-    for (const quota of [new Quota(ages, [step.half], Math.ceil(open / 2)), undefined]) {
+    for (const quota of [new Quota(ages, [step.half], open), undefined]) {
       if (open <= 0) return deleted;
       const gone = await takePairs(table, { step, quota, open, base }, tools);
       note(deleted, step.name, gone);
