@@ -19,6 +19,8 @@ const SPACING_MS = 1000;
 
 export interface CollectorOptions extends SweepOptions, ReliefTools {
   schedule: ScheduleSettings;
+  /** From the beginning of a pass to that of the next at least; a second by default. */
+  spacingMs?: number;
   /** After a pass over all tables. */
   onRecord(record: PassRecord): void;
   /** After a table that was found too full. */
@@ -60,7 +62,7 @@ export function startCollector(options: CollectorOptions): Collector {
     const shared = [...reasons];
     reasons = new Set();
     return passing(() => pass(parts, shared)).finally(plan);
-  }, SPACING_MS);
+  }, options.spacingMs ?? SPACING_MS);
   function run(reason: PassReason = 'request'): Promise<Sweep> {
     reasons.add(reason);
     return passes.trigger();

@@ -4,12 +4,9 @@ import { createGuard } from './guard.ts';
 import type { Logger } from './logger.ts';
 import type { CollectedTable } from './pass.ts';
 import { FILL } from './relief.ts';
+import { createRests } from './relief-rest.ts';
 import { type ReliefResult, type ReliefTools, relieveFamily } from './relieve.ts';
 import { createSerial } from './serial.ts';
-
-/** After a relief that found nobody who may go, that many times its duration is let pass. */
-const REST = 10;
-const LEAST_REST_MS = 1000;
 
 /** What is known of how full tables are, without counting them. */
 export interface Fill {
@@ -41,6 +38,8 @@ export interface ReliefParts {
   logger: Logger;
   /** After every table that was found above its mark. */
   onRelief(result: ReliefResult): void;
+  /** Milliseconds of any clock. */
+  clock?(): number;
 }
 
 /** Reliefs one after the other; several requests for one that waits are one. */
@@ -51,47 +50,51 @@ export interface Relief {
   stop(): Promise<void>;
 }
 
-export function createRelief({ tables, fill, tools, logger, onRelief }: ReliefParts): Relief {
-  const ownTables = (family: Family) => tables().filter((table) => table.family === family);
-  const isHigh = (table: CollectedTable) => fill.share(table) > FILL.high;
-  const guards = {
-    ipv4: createGuard(() => ownTables('ipv4'), tools),
-    ipv6: createGuard(() => ownTables('ipv6'), tools),
-  };
+export function createRelief(parts: ReliefParts): Relief {
+  const relieve = reliever(parts);
   const turn = createSerial();
   const waiting = new Set<Family>();
-  const restUntil = new Map<Family, number>();
   let stopped = false;
-
-  async function relieve(family: Family): Promise<void> {
-    if (stopped || performance.now() < (restUntil.get(family) ?? 0)) return;
-    const own = ownTables(family);
-    if (!own.some((table) => fill.share(table) > FILL.watch)) return;
-    await guards[family].keep(true);
-    if (!own.some(isHigh)) return;
-    const begun = performance.now();
-    const results = await relieveFamily(own, isHigh, guards[family], tools);
-    for (const result of results) fill.counted(result, result.evicted);
-    const full = results.filter(({ before, capacity }) => before > FILL.high * capacity);
-    full.forEach(onRelief);
-    if (full.length === 0 || full.some(({ deleted }) => Object.keys(deleted).length > 0)) return;
-    const took = performance.now() - begun;
-    restUntil.set(family, performance.now() + Math.max(LEAST_REST_MS, REST * took));
-  }
-
   return {
     ask(family) {
       if (waiting.has(family) || stopped) return;
       waiting.add(family);
-      turn(() => {
+      turn(async () => {
         waiting.delete(family);
-        return relieve(family);
-      }).catch((error) => logger.error({ err: error, family }, 'pressure relief failed'));
+        if (!stopped) await relieve(family);
+      }).catch((error) => parts.logger.error({ err: error, family }, 'pressure relief failed'));
     },
     exclusive: turn,
     async stop() {
       stopped = true;
       await turn(() => {});
     },
+  };
+}
+
+/** Relieves those tables of a family that are too full and do not rest; the guard never rests. */
+function reliever({ tables, fill, tools, onRelief, clock = () => performance.now() }: ReliefParts) {
+  const ownTables = (family: Family) => tables().filter((table) => table.family === family);
+  const guards = {
+    ipv4: createGuard(() => ownTables('ipv4'), tools),
+    ipv6: createGuard(() => ownTables('ipv6'), tools),
+  };
+  const rests = createRests(tools, clock);
+  const mayRelieve = (table: CollectedTable) =>
+    fill.share(table) > FILL.high && !rests.isResting(table);
+
+  return async (family: Family): Promise<void> => {
+    const own = ownTables(family);
+    if (!own.some((table) => fill.share(table) > FILL.watch)) return;
+    await guards[family].keep(true);
+    if (!own.some(mayRelieve)) return;
+    const created = new Map(own.map(({ table }) => [table, tools.turnover(family, table).created]));
+    for (const result of await relieveFamily(own, mayRelieve, guards[family], tools)) {
+      const { table, before, capacity, evicted } = result;
+      fill.counted(result, evicted);
+      if (before <= FILL.high * capacity) continue;
+      rests.relieved(result, created.get(table) ?? 0);
+      onRelief(result);
+    }
   };
 }

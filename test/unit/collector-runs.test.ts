@@ -7,6 +7,7 @@ import type { Batch } from '../../agent/engine/walk.ts';
 import { until } from '../lib/wait.ts';
 
 const CAPACITY = 1000;
+const SPACING_MS = 100;
 const AUTO = { interval: 'auto', min: 10, max: 43_200 } as const;
 const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -42,6 +43,7 @@ function collector(t: TestContext, overrides: Partial<CollectorOptions> = {}) {
     turnover: () => ({ created: load.alive, deleted: 0 }),
     anyTimeout: () => 60,
     schedule: AUTO,
+    spacingMs: SPACING_MS,
     logger: SILENT,
     onPass() {},
     onRecord() {},
@@ -52,7 +54,7 @@ function collector(t: TestContext, overrides: Partial<CollectorOptions> = {}) {
   return { running, load, failures };
 }
 
-test('requests within a second share a pass, which names the reason of each', async (t) => {
+test('requests that come close together share a pass, which names the reason of each', async (t) => {
   const { running } = collector(t);
   await running.run('start');
   const asked = [running.run('nat_pressure'), running.run(), running.run('nat_pressure')];
@@ -67,13 +69,13 @@ test('a storm of requests neither stretches nor starves the schedule', async (t)
   await running.run();
   const { nextRun: due = 0 } = running.status();
   const before = performance.now();
-  while (performance.now() - before < 1500) {
+  while (performance.now() - before < 5 * SPACING_MS) {
     running.run('nat_pressure').catch(() => {});
-    await delay(10);
+    await delay(5);
   }
   await running.run();
   const { runs, nextRun = 0, intervalSeconds } = running.status();
-  assert.ok(runs <= 5, `${runs} passes in 2 seconds`);
+  assert.ok(runs <= 8, `${runs} passes`);
   assert.equal(intervalSeconds, 300);
   assert.ok(Math.abs(nextRun - due) < 1000, 'what was due is due');
 });
@@ -125,7 +127,7 @@ test('neither a pass nor a relief comes between exclusive work', async (t) => {
   await running.exclusive(async () => {
     running.run('request').catch(() => {});
     running.relieve('ipv4');
-    await delay(1200);
+    await delay(2 * SPACING_MS);
     assert.deepEqual([load.busy, running.status().runs], [0, 1]);
   });
   await until('the pass', () => running.status().runs > 1);
