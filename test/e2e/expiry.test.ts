@@ -7,6 +7,7 @@ import type { CollectorStatus } from '../../agent/engine/collector.ts';
 import { openPinnedMap } from '../../agent/kernel/map.ts';
 import { datapathNow, readNodeState } from '../../agent/tables/clock.ts';
 import { configure, nodeSettings, type Settings, sekisho, sekishoJson } from '../lib/daemon.ts';
+import { atLength } from '../lib/long.ts';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
 import { encodeKey, type FlowKey, KIND, reverseKey } from '../lib/tables.ts';
 import { FAMILIES, type Family } from '../lib/topology.ts';
@@ -14,7 +15,7 @@ import { until } from '../lib/wait.ts';
 
 const [TCP, UDP] = [6, 17];
 const PORT = 7000;
-const TIMEOUT = 5;
+const TIMEOUT = atLength(2, 5);
 
 /** What the node remembers of the pod's flow from `sport`; undefined where an entry is missing. */
 function recall({ topo }: ManagedScene, family: Family, protocol: number, sport: number) {

@@ -10,7 +10,7 @@ import { openRig, PEOPLE, type Rig } from '../datapath/rig.ts';
 import { buildPacket } from '../lib/packet.ts';
 import type { FlowKey } from '../lib/tables.ts';
 
-const SIZE = 2048;
+const SIZE = 1024;
 const UDP = 17;
 
 /** Passes over the NAT table of a rig. */
@@ -55,33 +55,33 @@ for (const family of ['ipv4', 'ipv6'] as const) {
     await using rig = await openRig(family, { tableSize: SIZE, restore: true });
     using stack = new DisposableStack();
     const { collect, turnover } = collector(rig, stack);
-    open(rig, 40_000, 400);
-    for (let sport = 40_000; sport < 40_300; sport++) {
+    open(rig, 40_000, 200);
+    for (let sport = 40_000; sport < 40_150; sport++) {
       rig.patchNat(forward(sport), { expires: 1 });
       if (sport % 3 > 0) rig.patchNat(reverse(sport), { expires: 1 });
     }
     const first = await collect();
-    assert.deepEqual([first.deleted, first.completed, first.evicted], [500, 100, 0]);
+    assert.deepEqual([first.deleted, first.completed, first.evicted], [250, 50, 0]);
     const second = await collect();
-    assert.deepEqual([second.alive, second.completed, second.evicted], [400, 0, 0]);
+    assert.deepEqual([second.alive, second.completed, second.evicted], [200, 0, 0]);
     const { created, deleted } = turnover();
-    assert.deepEqual([created, deleted], [2 * 400 + 100, 500]);
+    assert.deepEqual([created, deleted], [2 * 200 + 50, 250]);
   });
 
   test(`what is lost is counted to the entry, at rest, ${family}`, async () => {
     await using rig = await openRig(family, { tableSize: SIZE, restore: true });
     using stack = new DisposableStack();
     const { collect } = collector(rig, stack);
-    open(rig, 40_000, 300);
+    open(rig, 40_000, 150);
     for (let sport = 40_000; sport < 40_007; sport++) rig.remove('snat', reverse(sport));
     assert.equal((await collect(false)).evicted, 7, 'seven halves were taken away');
     const { completed, evicted } = await collect();
     assert.deepEqual([completed, evicted], [7, 7], 'and are there again');
 
-    open(rig, 42_000, 1200);
+    open(rig, 42_000, 600);
     const { alive, evicted: overrun } = await collect(false);
     assert.equal(alive, await rig.count('snat'));
     assert.ok(alive <= SIZE);
-    assert.equal(overrun, 2 * 300 + 7 + 2 * 1200 - alive);
+    assert.equal(overrun, 2 * 150 + 7 + 2 * 600 - alive);
   });
 }
