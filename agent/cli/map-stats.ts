@@ -44,15 +44,26 @@ export async function readMapStats(bpffs: string): Promise<MapStats[]> {
   return stats;
 }
 
-/** Entries that vanished: created and neither deleted nor there. Counters may lag a little. */
-export function evictions(created: number, deleted: number, alive: number): number {
-  return Math.max(0, created - deleted - alive);
+/**
+ * Counts the entries of a table, and those that vanished: created before, neither deleted until
+ * the end nor there. What comes and goes meanwhile hides some, and makes up none.
+ */
+export async function countTurnover(
+  table: ConnectionTable,
+  count: () => Promise<number>,
+  counters: () => Counters,
+): Promise<{ entries: number; created: number; evicted: number }> {
+  const created = counters().created[table];
+  const entries = await count();
+  const deleted = counters().deleted[table];
+  return { entries, created, evicted: Math.max(0, created - deleted - entries) };
 }
 
 async function familyStats(bpffs: string, family: Family): Promise<MapStats[]> {
   const directory = join(bpffs, family);
   if (!existsSync(directory)) return [];
-  const counters = familyCounters(directory);
+  using counters = openPinnedMap(join(directory, 'counters'));
+  const read = counters && (() => readCounters(counters));
   const stats: MapStats[] = [];
   const shown = new Set<number>();
   for (const pin of readdirSync(directory).sort(byLength)) {
@@ -63,7 +74,7 @@ async function familyStats(bpffs: string, family: Family): Promise<MapStats[]> {
     const { current } = slots;
     if (shown.has(current.id)) continue;
     shown.add(current.id);
-    stats.push(await statsOf(`${family}/${pin}`, slots, counters));
+    stats.push(await statsOf(`${family}/${pin}`, slots, read));
   }
   return stats.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
@@ -73,16 +84,18 @@ function byLength(a: string, b: string): number {
   return a.length - b.length;
 }
 
-function familyCounters(directory: string): Counters | undefined {
-  using map = openPinnedMap(join(directory, 'counters'));
-  return map && readCounters(map);
-}
-
-async function statsOf(name: string, slots: TableSlots, counters?: Counters): Promise<MapStats> {
+async function statsOf(
+  name: string,
+  slots: TableSlots,
+  counters?: () => Counters,
+): Promise<MapStats> {
   const { current: map } = slots;
-  const entries = await entriesOf(slots);
-  const counted = entries !== null && !map.type.includes('array');
   const table = CONNECTION_TABLES.find((known) => name.endsWith(`/${known}`));
+  const { entries, created, evicted } =
+    table && counters
+      ? await countTurnover(table, () => countEntries(slots), counters)
+      : { entries: await entriesOf(slots), created: null, evicted: null };
+  const counted = entries !== null && !map.type.includes('array');
   return {
     name,
     type: map.type,
@@ -90,7 +103,8 @@ async function statsOf(name: string, slots: TableSlots, counters?: Counters): Pr
     capacity: map.maxEntries,
     pressure: counted ? Math.round((10_000 * entries) / map.maxEntries) / 100 : null,
     memory: map.memory(),
-    ...turnover(counters, table, entries),
+    created,
+    evicted,
   };
 }
 
@@ -102,14 +116,4 @@ async function entriesOf(slots: TableSlots): Promise<number | null> {
     return slots.filter(({ buffer }) => map.lookupId(new Uint8Array(buffer)) !== undefined).length;
   }
   return map.type.includes('array') ? map.maxEntries : await countEntries(slots);
-}
-
-function turnover(
-  counters: Counters | undefined,
-  table: ConnectionTable | undefined,
-  alive: number | null,
-) {
-  if (!counters || !table || alive === null) return { created: null, evicted: null };
-  const created = counters.created[table];
-  return { created, evicted: evictions(created, counters.deleted[table], alive) };
 }
