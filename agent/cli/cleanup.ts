@@ -2,7 +2,7 @@ import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { detachAll } from '../engine/attach.ts';
-import { layoutsPin, nodePin } from '../engine/pins.ts';
+import { evictionsPin, layoutsPin, nodePin } from '../engine/pins.ts';
 import { isBpffs, lockFile, lockPath, unpin, withPrivilege } from '../kernel/fs.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
@@ -61,7 +61,7 @@ function removePins(bpffs: string): string[] {
     for (const path of pinsIn(join(bpffs, family)))
       if (unpin(path)) removed.push(`unpinned ${path}`);
   }
-  for (const path of [nodePin(bpffs), layoutsPin(bpffs)]) {
+  for (const path of [nodePin, layoutsPin, evictionsPin].map((pin) => pin(bpffs))) {
     if (existsSync(path) && unpin(path)) removed.push(`unpinned ${path}`);
   }
   for (const directory of [links, ...FAMILIES.map((family) => join(bpffs, family)), bpffs]) {

@@ -6,6 +6,7 @@ import type { Config } from '../config/schema.ts';
 import { splitListen } from '../config/values.ts';
 import type { AttachMode } from '../engine/attach.ts';
 import type { Datapath } from '../engine/datapath.ts';
+import { openEvictionRecord } from '../engine/eviction-record.ts';
 import { refuseForeignHooks, refuseForeignQdiscs } from '../engine/foreign.ts';
 import type { Grower } from '../engine/grower.ts';
 import { watchNetwork } from '../engine/ip-tool.ts';
@@ -180,6 +181,8 @@ async function serve(parts: Attached, stack: AsyncDisposableStack): Promise<Relo
   const metrics = registerMetrics(pages.registry, {
     ...metricSources(settings, version, datapath, node),
     interval: () => collector.status().intervalSeconds,
+    isSettled: (family, table) => resizer.isSettled(family, table),
+    evictions: stack.use(openEvictionRecord(config.state.bpffs)),
   });
   const hears = {
     metrics,

@@ -117,7 +117,7 @@ export function metricSources(
   version: string,
   datapath: Datapath,
   node: NodeKeeper,
-): Omit<MetricsSources, 'interval'> {
+): Omit<MetricsSources, 'interval' | 'isSettled' | 'evictions'> {
   return {
     version,
     settings() {

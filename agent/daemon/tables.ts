@@ -26,7 +26,10 @@ export function rowTables(datapath: Datapath): Record<Family, FamilyTables> {
 /** The connection tables of both families, as the collector walks them. */
 export function connectionTables(datapath: Datapath): (CollectedTable & ScrubbedTable)[] {
   return FAMILIES.flatMap((family) =>
-    CONNECTION_TABLES.map((table) => connectionTable(family, table, datapath.map(family, table))),
+    CONNECTION_TABLES.map((table) => ({
+      ...connectionTable(family, table, datapath.map(family, table)),
+      isHalfway: datapath.previous(family, table) !== undefined,
+    })),
   );
 }
 

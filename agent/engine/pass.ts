@@ -18,6 +18,8 @@ export interface CollectedTable extends WalkedTable {
   table: ConnectionTable;
   /** Entries that it can hold. */
   capacity: number;
+  /** A resize that failed has left entries in another map: evictions cannot be told. */
+  isHalfway?: boolean;
   expiresOffset: number;
   /** Names of what `classOf` answers. */
   classes: readonly string[];
@@ -178,7 +180,7 @@ class Tally {
       failed: out.failed + back.failed + (lone?.failed ?? 0),
       natDeleted: out.natDeleted + back.natDeleted,
       completed,
-      evicted: Math.max(0, balance + completed - alive),
+      evicted: evictedOf(this.#table, balance + completed - alive),
       durationMs,
       ...(nat && { nat }),
     };
@@ -192,6 +194,14 @@ function sum(one: ReapResult, other: ReapResult) {
     failed: one.failed + other.failed,
     natDeleted: one.natDeleted + other.natDeleted,
   };
+}
+
+/**
+ * Entries that LRU took, at least: `missing` is what was created before a count, less what was
+ * deleted until its end, less what it met.
+ */
+export function evictedOf({ isHalfway }: CollectedTable, missing: number): number {
+  return isHalfway ? 0 : Math.max(0, missing);
 }
 
 /**

@@ -37,6 +37,11 @@ export function layoutsPin(bpffs: string): string {
   return join(bpffs, 'layouts');
 }
 
+/** Where it is pinned how many evictions were told. */
+export function evictionsPin(bpffs: string): string {
+  return join(bpffs, 'evictions');
+}
+
 /** Where the attached links are pinned. */
 export function linkDirectory(bpffs: string): string {
   return join(bpffs, 'links');

@@ -3,7 +3,7 @@ import type { Family } from '../lib/ip.ts';
 import type { ConnectionTable } from '../tables/names.ts';
 import type { Guard } from './guard.ts';
 import { KeyGroup, type Pick, sift } from './key-group.ts';
-import type { CollectedTable, PassTools } from './pass.ts';
+import { type CollectedTable, evictedOf, type PassTools } from './pass.ts';
 import type { ReapOptions } from './reap.ts';
 import {
   Ages,
@@ -89,7 +89,7 @@ async function surveyTable(table: CollectedTable, tools: ReliefTools): Promise<S
     return undefined;
   });
   const { deleted } = tools.turnover(table.family, table.table);
-  return { alive, ages, base, evicted: Math.max(0, created - deleted - alive) };
+  return { alive, ages, base, evicted: evictedOf(table, created - deleted - alive) };
 }
 
 /** Reads class and age off an entry; an answered flow may go once it is idle. */

@@ -58,6 +58,8 @@ export interface Resizer extends AsyncDisposable {
   /** Finishes what an earlier run of the daemon left half-way. Failures are logged. */
   resume(): Promise<void>;
   capacities(): Capacities;
+  /** False while entries of a table may be in two maps. */
+  isSettled(family: Family, table: ConnectionTable): boolean;
 }
 
 /** Disposing leaves a copy that is under way to the next start. */
@@ -65,6 +67,7 @@ export function createResizer(options: ResizerOptions): Resizer {
   const { bpffs, datapath, exclusive, onResize, logger } = options;
   const halt = new AbortController();
   const context = { bpffs, maps: datapath, signal: halt.signal };
+  const changing = new Set<string>();
   let running: Promise<unknown> = Promise.resolve();
 
   function alone<T>(work: () => Promise<T>): Promise<T> {
@@ -95,6 +98,7 @@ export function createResizer(options: ResizerOptions): Resizer {
     };
     if (from === entries) return result;
     const begun = performance.now();
+    changing.add(`${family}/${table}`);
     try {
       const { copied } = await resizeTable(context, family, table, entries);
       const durationMs = performance.now() - begun;
@@ -105,11 +109,15 @@ export function createResizer(options: ResizerOptions): Resizer {
       logger.error({ err: error, family, table, from, to: entries, reason }, 'resize failed');
       onResize({ family, table, reason, status: 'failed' });
       throw error;
+    } finally {
+      changing.delete(`${family}/${table}`);
     }
   }
 
   return {
     capacities: () => capacitiesOf(datapath),
+    isSettled: (family, table) =>
+      !changing.has(`${family}/${table}`) && !datapath.previous(family, table),
     resize: (order) =>
       alone(async () => {
         await finishAll();

@@ -25,8 +25,6 @@ export interface CollectorSources extends TableSources {
 export interface Relieved {
   family: Family;
   table: ConnectionTable;
-  /** Entries that were there. */
-  before: number;
   /** Live entries that were taken to make room, by class. */
   classes: Readonly<Record<string, number>>;
   /** Entries that LRU took since the table was made. */
@@ -63,13 +61,11 @@ export function collectorMetrics(make: Maker, sources: CollectorSources): Collec
     },
     onFailure: connections.onFailure,
     onRecord,
-    onRelief({ family, table, before, classes, evicted }) {
-      let alive = before;
+    onRelief({ family, table, classes, evicted }) {
       for (const [name, count] of Object.entries(classes)) {
         relieved.inc({ map: `${family}/${table}`, class: name }, count);
-        alive -= count;
       }
-      onCounted({ family, table, alive, evicted });
+      onCounted({ family, table, evicted });
     },
   };
 }

@@ -13,7 +13,7 @@ import { type CollectorMetrics, collectorMetrics } from './collector-metrics.ts'
 import { addDatapathMetrics } from './datapath-metrics.ts';
 import { type Maker, metricMaker, PREFIX } from './maker.ts';
 import { oncePerScrape } from './once.ts';
-import { eachTable } from './table-metrics.ts';
+import { eachTable, type TableSources } from './table-metrics.ts';
 
 /** Seconds: an unchanged network, some hooks, a scrub of large tables. */
 const RECONCILE_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -35,7 +35,7 @@ export interface HookCount {
   expected: number;
 }
 
-export interface MetricsSources {
+export interface MetricsSources extends Pick<TableSources, 'capacity' | 'isSettled' | 'evictions'> {
   version: string;
   settings(): MetricsSettings;
   /** Seconds between passes. */
@@ -45,8 +45,6 @@ export interface MetricsSources {
   reattached(): Readonly<Record<Hook, number>>;
   /** Counters of a family's datapath, read at every scrape. */
   counters(family: Family): Counters;
-  /** Entries a connection table can hold. */
-  capacity(family: Family, table: ConnectionTable): number;
 }
 
 /** What the parts of the daemon tell the metrics. */
@@ -70,10 +68,10 @@ export function registerMetrics(registry: Registry, sources: MetricsSources): Me
   addAgentMetrics(make, sources);
   addDatapathMetrics(make, counters);
   registry.registerMetric(attemptsHistogram(`${PREFIX}nat_port_allocation_attempts`, { counters }));
-  const { interval, capacity, settings } = sources;
+  const { interval, capacity, isSettled, evictions, settings } = sources;
   return {
     ...collectorMetrics(make, {
-      ...{ interval, capacity, counters, countersNow: sources.counters },
+      ...{ interval, capacity, isSettled, evictions, counters, countersNow: sources.counters },
       ports: () => settings().ports,
     }),
     onReload: reloadCounter(make),

@@ -139,6 +139,30 @@ test('a pass deletes exactly what has expired, and tells the metrics', async () 
   assert.equal(metrics.sum('sekisho_map_entries', { map: 'ipv4/ct_tcp' }), 1);
 });
 
+test('evictions are told exactly at rest, and never fewer by the next daemon', async () => {
+  await using scene = await managedScene({ settings: SMALL });
+  const [node, pod] = [nth(scene.topo.nodes), nth(scene.pods)];
+  const evictions = async () => {
+    await call(scene, 'POST', '/v1/gc/run');
+    return (await scrape(scene.topo)).sum('sekisho_map_evictions_total', { map: 'ipv4/ct_tcp' });
+  };
+  const host = nth(scene.topo.worldAddresses).ipv4;
+  await scene.world.listen({ host, port: 7000 });
+  await pod.connectMany({ prefix: 'flow', host, port: 7000, count: 5 });
+  assert.equal(await evictions(), 0);
+  using table = openTable(node, 'ipv4', 'ct_tcp');
+  const lost = (await table.entries()).slice(0, 3);
+  for (const { key } of lost) assert.ok(table.delete(key));
+  assert.equal(await evictions(), 3);
+
+  await scene.agent.kill9();
+  for (const sport of [1, 2]) insertFlow(node.bpffs, { ...FLOW, sport });
+  await startAgent(scene.topo, SMALL);
+  assert.equal(await evictions(), 3, 'although fewer seem to be missing');
+  for (const sport of [1, 2]) assert.ok(table.delete({ ...FLOW, sport }));
+  assert.equal(await evictions(), 3);
+});
+
 test('every metric that is documented is there, and the other way round', async () => {
   await using scene = await managedScene({ settings: SMALL });
   const page = readFileSync(join(import.meta.dirname, '../../docs/metrics.md'), 'utf8');

@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { encode } from '../../agent/abi/codec.ts';
 import { layouts } from '../../agent/abi/generated.ts';
-import { openScrubbed } from '../../agent/daemon/tables.ts';
+import { connectionTables, openScrubbed } from '../../agent/daemon/tables.ts';
 import { calibrateNode, writeNodeState } from '../../agent/engine/clock.ts';
 import { type Datapath, prepareDatapath } from '../../agent/engine/datapath.ts';
 import { readLayoutRecord } from '../../agent/engine/layout-record.ts';
 import { loadReaper } from '../../agent/engine/reap.ts';
 import { finishResize, resizeTable } from '../../agent/engine/resize.ts';
+import { createResizer } from '../../agent/engine/resizer.ts';
 import { scrubAddresses } from '../../agent/engine/scrub.ts';
 import { FAMILIES, type Family, parseAddress } from '../../agent/lib/ip.ts';
 import { CONNECTION_TABLES, type ConnectionTable } from '../../agent/tables/names.ts';
@@ -131,6 +132,39 @@ describe('a table that is resized', { skip: skipReason }, () => {
     assert.deepEqual([copied, skipped], [0, 1]);
     const value = datapath.map('ipv4', 'ct_tcp').lookup(key);
     assert.deepEqual(value, encode(ct_entry, { expires: 2 }));
+  });
+
+  it('is settled only while its entries are in one map', async () => {
+    using bpffs = mountBpffs();
+    using datapath = await load(bpffs.path);
+    const settled: boolean[] = [];
+    const look = () => settled.push(resizer.isSettled('ipv4', 'ct_tcp'));
+    const put: Datapath['put'] = (...maps) => {
+      look();
+      datapath.put(...maps);
+      look();
+    };
+    const options = { bpffs: bpffs.path, bound: 1e12, cpus: 1, logger: QUIET, onResize: look };
+    const resizer = createResizer({
+      ...{ ...options, datapath: { ...datapath, put } },
+      exclusive: (work) => work(),
+    });
+    look();
+    const order = { table: 'ctTcp', families: ['ipv4'], reason: 'request' } as const;
+    await resizer.resize({ ...order, entries: 20_000 });
+    look();
+    assert.deepEqual(settled, [true, false, false, false, false, false, true]);
+    const crowd = { family: 'ipv4', count: 100, expires: LIFETIME } as const;
+    await fillConntrack(datapath.map('ipv4', 'ct_tcp'), crowd);
+    const signal = AbortSignal.abort(new Error('halfway'));
+    const context = { bpffs: bpffs.path, maps: datapath, signal };
+    await assert.rejects(resizeTable(context, 'ipv4', 'ct_tcp', 16_384), /halfway/);
+    assert.equal(resizer.isSettled('ipv4', 'ct_tcp'), false);
+    const halfway = connectionTables(datapath).filter(({ isHalfway }) => isHalfway);
+    assert.deepEqual(
+      halfway.map(({ family, table }) => [family, table]),
+      [['ipv4', 'ct_tcp']],
+    );
   });
 
   it('is finished by the next start where it was cut short', async () => {

@@ -20,6 +20,8 @@ export function metricCatalog(): Map<string, KnownMetric> {
     reattached: () => eachHook(0),
     counters: () => nameCounters([]),
     capacity: () => 1000,
+    isSettled: () => true,
+    evictions: { read: () => 0, write() {} },
   });
   return new Map(
     registry.getMetricsAsArray().map((metric): [string, KnownMetric] => {

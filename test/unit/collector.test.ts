@@ -167,6 +167,13 @@ test('evictions are what was created and is neither deleted nor there', async ()
   assert.equal(result.evicted, 100 - 41 - 1);
 });
 
+test('nothing is known of evictions while another map has some of the entries', async () => {
+  const { reap } = fakeReap();
+  const options = { reap, now: () => 100, turnover: () => ({ created: 100, deleted: 0 }) };
+  const halfway = { ...table('ct_tcp', [flow(2, 200)]), isHalfway: true };
+  assert.equal((await collectTable(halfway, options)).evicted, 0);
+});
+
 test('ports are counted by protocol, egress address, remote address and remote port', () => {
   const usage = new PortUsage();
   const add = (entry: FakeEntry) => {

@@ -35,11 +35,13 @@ const PASS: PassResult = {
   ...{ natDeleted: 8, evicted: 0, durationMs: 1500, capacity: 1000, classes: {}, completed: 0 },
 };
 
-function openMetrics() {
+/** Of one run of the daemon; `record` is what it leaves to the next one. */
+function openMetrics(record = new Map<string, number>()) {
   const registry = new Registry();
   const reconciled = reconcileTimer(registry);
   const reads: string[] = [];
   const counted: number[] = [];
+  const table = { resizing: false };
   const hook = { attached: 3, expected: 4 };
   const metrics = registerMetrics(registry, {
     version: '1.2.3',
@@ -52,12 +54,17 @@ function openMetrics() {
       return nameCounters(counted);
     },
     capacity: () => 1000,
+    isSettled: () => !table.resizing,
+    evictions: {
+      read: (...table) => record.get(table.join('/')) ?? 0,
+      write: (family, table, count) => void record.set(`${family}/${table}`, count),
+    },
   });
   const sample = async (name: string) => {
     const line = (await registry.metrics()).split('\n').find((text) => text.startsWith(`${name} `));
     return line === undefined ? undefined : Number(line.slice(name.length));
   };
-  return { registry, reconciled, metrics, sample, reads, counted };
+  return { registry, reconciled, metrics, sample, reads, counted, table };
 }
 
 test('every published metric is served, with its type and its labels', () => {
@@ -79,7 +86,8 @@ test('every metric has a help text, and counters end in _total', async () => {
 });
 
 test('a pass tells the fill of its table and what it collected', async () => {
-  const { metrics, sample } = openMetrics();
+  const { metrics, sample, counted } = openMetrics();
+  counted[counter.COUNTER_CREATED] = 250;
   metrics.onPass(PASS);
   assert.equal(await sample('sekisho_map_pressure{map="ipv4/ct_tcp"}'), 0.25);
   const labels = 'family="ipv4",protocol="tcp"';
@@ -112,14 +120,14 @@ test('how full a table is follows what was created and deleted since it was coun
   assert.equal(await read('entries'), undefined);
   counted[counter.COUNTER_CREATED] = 5000;
   counted[counter.COUNTER_DELETED] = 4000;
-  metrics.onPass({ ...PASS, evicted: 700 });
-  assert.deepEqual([await read('entries'), await read('evictions_total')], [250, 700]);
+  metrics.onPass({ ...PASS, evicted: 750 });
+  assert.deepEqual([await read('entries'), await read('evictions_total')], [250, 750]);
 
   counted[counter.COUNTER_CREATED] = 5600;
   assert.deepEqual([await read('entries'), await read('pressure')], [850, 0.85]);
   const classes = { closing: 100, half_open: 150 };
   counted[counter.COUNTER_DELETED] = 4250;
-  metrics.onRelief({ family: 'ipv4', table: 'ct_tcp', before: 850, classes, evicted: 700 });
+  metrics.onRelief({ family: 'ipv4', table: 'ct_tcp', classes, evicted: 700 });
   assert.equal(await read('entries'), 600);
   counted[counter.COUNTER_DELETED] = 4350;
   assert.equal(await read('entries'), 500);
@@ -128,11 +136,92 @@ test('how full a table is follows what was created and deleted since it was coun
 test('what was created beyond the capacity of a table is an eviction at once', async () => {
   const { metrics, sample, counted } = openMetrics();
   const read = (name: string) => sample(`sekisho_map_${name}{map="ipv4/ct_tcp"}`);
+  counted[counter.COUNTER_CREATED] = 250;
   metrics.onPass(PASS);
-  counted[counter.COUNTER_CREATED] = 1000;
+  counted[counter.COUNTER_CREATED] = 1250;
   assert.deepEqual([await read('pressure'), await read('evictions_total')], [1, 250]);
   metrics.onPass({ ...PASS, alive: 990, evicted: 260 });
   assert.deepEqual([await read('entries'), await read('evictions_total')], [990, 260]);
+});
+
+const EVICTIONS = 'sekisho_map_evictions_total{map="ipv4/ct_tcp"}';
+
+test('evictions go on where they were when the daemon starts under traffic', async () => {
+  const record = new Map<string, number>();
+  const before = openMetrics(record);
+  before.counted[counter.COUNTER_CREATED] = 1300;
+  before.metrics.onPass({ ...PASS, alive: 800, evicted: 500 });
+  assert.equal(await before.sample(EVICTIONS), 500);
+
+  const after = openMetrics(record);
+  after.counted[counter.COUNTER_CREATED] = 1600;
+  after.metrics.onPass({ ...PASS, alive: 1000, evicted: 200 });
+  assert.equal(await after.sample(EVICTIONS), 600, 'what is beyond the capacity is sure');
+  after.metrics.onPass({ ...PASS, alive: 950, evicted: 650 });
+  assert.equal(await after.sample(EVICTIONS), 650);
+  assert.equal(await openMetrics(record).sample(EVICTIONS), undefined, 'not counted yet');
+});
+
+test('what a scrape told is known to the next run, too', async () => {
+  const record = new Map<string, number>();
+  const before = openMetrics(record);
+  before.metrics.onPass(PASS);
+  before.counted[counter.COUNTER_CREATED] = 1300;
+  assert.equal(await before.sample(EVICTIONS), 300);
+  const after = openMetrics(record);
+  after.counted[counter.COUNTER_CREATED] = 1300;
+  after.metrics.onPass(PASS);
+  assert.equal(await after.sample(EVICTIONS), 300);
+});
+
+test('evictions begin at zero when the counters do', async () => {
+  const { metrics, sample, counted } = openMetrics(new Map([['ipv4/ct_tcp', 500]]));
+  counted[counter.COUNTER_CREATED] = 400;
+  metrics.onPass({ ...PASS, evicted: 3 });
+  assert.equal(await sample(EVICTIONS), 3);
+});
+
+test('what relief deletes during a pass is no eviction', async () => {
+  const { metrics, sample, counted } = openMetrics();
+  counted[counter.COUNTER_CREATED] = 950;
+  counted[counter.COUNTER_DELETED] = 200;
+  metrics.onRelief({ family: 'ipv4', table: 'ct_tcp', classes: { closing: 200 }, evicted: 0 });
+  metrics.onPass({ ...PASS, alive: 950, evicted: 0 });
+  assert.equal(await sample('sekisho_map_entries{map="ipv4/ct_tcp"}'), 750);
+  counted[counter.COUNTER_CREATED] = 1190;
+  assert.equal(await sample(EVICTIONS), 0);
+});
+
+test('what comes while other tables are relieved counts as an entry', async () => {
+  const { metrics, sample, counted } = openMetrics();
+  counted[counter.COUNTER_CREATED] = 900 + 50;
+  counted[counter.COUNTER_DELETED] = 200;
+  metrics.onRelief({ family: 'ipv4', table: 'ct_tcp', classes: { closing: 200 }, evicted: 0 });
+  assert.equal(await sample('sekisho_map_entries{map="ipv4/ct_tcp"}'), 750);
+});
+
+test('a table that is being resized may hold more than its map, and evicts nothing by that', async () => {
+  const { metrics, sample, counted, table } = openMetrics();
+  metrics.onPass(PASS);
+  table.resizing = true;
+  counted[counter.COUNTER_CREATED] = 1200;
+  assert.equal(await sample(EVICTIONS), 0);
+  assert.equal(await sample('sekisho_map_pressure{map="ipv4/ct_tcp"}'), 1);
+  table.resizing = false;
+  counted[counter.COUNTER_DELETED] = 300;
+  assert.equal(await sample(EVICTIONS), 0);
+});
+
+test('entries that no counter knows of are there all the same', async () => {
+  const { metrics, sample, counted } = openMetrics();
+  const read = (name: string) => sample(`sekisho_map_${name}{map="ipv4/ct_tcp"}`);
+  counted[counter.COUNTER_CREATED] = 10;
+  metrics.onPass({ ...PASS, alive: 250 });
+  assert.deepEqual([await read('entries'), await read('evictions_total')], [250, 0]);
+  counted[counter.COUNTER_DELETED] = 100;
+  metrics.onPass({ ...PASS, alive: 150 });
+  counted[counter.COUNTER_CREATED] = 30;
+  assert.deepEqual([await read('entries'), await read('evictions_total')], [170, 0]);
 });
 
 test('reconciling is timed in seconds', async () => {
@@ -173,7 +262,7 @@ test('a pass counts under each of its reasons, and one that failed is no success
 test('connections are told by class, and those that relief took', async () => {
   const { metrics, sample } = openMetrics();
   metrics.onPass({ ...PASS, classes: { closing: 3, established: 7 } });
-  const nat = { family: 'ipv6', table: 'snat', before: 900, evicted: 0 } as const;
+  const nat = { family: 'ipv6', table: 'snat', evicted: 0 } as const;
   metrics.onRelief({ ...nat, classes: { half_open: 4 } });
   const labels = 'family="ipv4",protocol="tcp",class="established"';
   assert.equal(await sample(`sekisho_conntrack_entries{${labels}}`), 7);
