@@ -242,18 +242,23 @@ static __always_inline bool ct_find(struct ct *ct, const struct packet *packet, 
 }
 
 /* Makes an expired entry that of a new connection. Of those who try, the collector
- * among them, the one that swaps `expires` for 0 has it. False: somebody else has, and
- * for this packet it is gone. */
+ * among them, the one that swaps `expires` for 0 has it. True also when another packet
+ * has just done so; false: for this one it is gone. */
 static __always_inline bool ct_revive(struct ct *ct, const struct packet *packet, enum ct_dir dir,
 				      __u32 now)
 {
 	__u32 expires = READ_ONCE(ct->entry->expires);
 
-	if (!expires || !clock_expired(expires, now) ||
-	    __sync_val_compare_and_swap(&ct->entry->expires, expires, 0) != expires)
-		return false;
-	ct_open(ct->entry, packet, dir, now);
-	return true;
+	__u32 found = expires;
+
+	if (expires && clock_expired(expires, now)) {
+		found = __sync_val_compare_and_swap(&ct->entry->expires, expires, 0);
+		if (found == expires) {
+			ct_open(ct->entry, packet, dir, now);
+			return true;
+		}
+	}
+	return !clock_expired(found, now);
 }
 
 /* The conntrack stage. On NEW with entry NULL the caller creates it. */
