@@ -21,6 +21,8 @@ export interface ReviveOrder {
   programs: { from_endpoint: number; to_netdev: number };
   ifindex: number;
   eth0: number;
+  /** Each flow sends once, and its port is noted here. */
+  left?: Uint16Array;
   /** Not 0: enough. */
   stop: Int32Array;
 }
@@ -39,6 +41,7 @@ const FIRST = 1000;
 const DISTANCE = 3;
 
 const order: ReviveOrder = workerData;
+const PORTS_AT = 14 + (order.family === 'ipv4' ? 20 : 40);
 const { family, src, dst } = order;
 const shape = layouts[family];
 const tables = { conntrack: open('ct_tcp'), nat: open('snat') };
@@ -49,28 +52,43 @@ const egress = context(order.eth0, order.ifindex);
 const ports = new Map<number, number>();
 const result: Revived = { visits: 0, lost: { conntrack: 0, forward: 0, reverse: 0, port: 0 } };
 
-for (let i = 0; Atomics.load(order.stop, 0) === 0; i++) {
+if (order.left) openAll(order.left);
+else reviveAll();
+parentPort?.postMessage(result);
+
+function openAll(left: Uint16Array): void {
+  for (let i = 0; i < order.flows && Atomics.load(order.stop, 0) === 0; i++) {
+    left[i] = send(i);
+    result.visits++;
+  }
+}
+
+function reviveAll(): void {
+  for (let i = 0; Atomics.load(order.stop, 0) === 0; i++) visit(i);
+}
+
+function visit(i: number): void {
   const current = i % order.flows;
   send(current);
   result.visits++;
   const before = i - DISTANCE;
-  if (before < 0) continue;
+  if (before < 0) return;
   look(before % order.flows);
   expire(before % order.flows);
 }
-parentPort?.postMessage(result);
 
 function flow(i: number): FlowKey {
   return { src, dst, sport: FIRST + i, dport: 443, protocol: 6, kind: KIND.OUT };
 }
 
-/** A SYN: what has expired comes back as a new connection in its old entries. */
-function send(i: number): void {
+/** A SYN: what has expired comes back as a new connection in its old entries. The port it left with. */
+function send(i: number): number {
   const tcp = { sport: FIRST + i, dport: 443, flags: 'S' };
   const data = buildPacket({ ip: { src, dst }, tcp });
   const first = fromEndpoint.testRun({ data, ctx: pod });
   egress.set(first.ctx.subarray(SKB.cb, SKB.cb + 20), SKB.cb);
-  toNetdev.testRun({ data: first.data, ctx: egress });
+  const { data: sent } = toNetdev.testRun({ data: first.data, ctx: egress });
+  return new DataView(sent.buffer, sent.byteOffset).getUint16(PORTS_AT);
 }
 
 /** It was revived a moment ago, and lives for a minute: all of it is there, with its port. */

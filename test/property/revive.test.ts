@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
+import { kind, layouts } from '../../agent/abi/generated.ts';
 import { connectionTable } from '../../agent/daemon/tables.ts';
 import { collectTable } from '../../agent/engine/pass.ts';
 import { loadReaper } from '../../agent/engine/reap.ts';
@@ -13,6 +14,9 @@ import type { Revived, ReviveOrder } from './revive-worker.ts';
 
 /** Few, so that each comes back while a pass is at it. */
 const FLOWS = 8;
+/** Outside the NAT range, as many as there are; each opens once. */
+const OPENED = 30_000;
+const FIRST = 1000;
 /** Passes over all three tables. */
 const PASSES = atLength(1000, 20_000);
 
@@ -64,4 +68,45 @@ for (const family of ['ipv4', 'ipv6'] as const) {
     assert.deepEqual(lost, { conntrack: 0, forward: 0, reverse: 0, port: 0 });
     assert.ok(sum.deleted > PASSES && sum.skipped > 0, 'passes met what had expired');
   });
+
+  test(`a flush under new flows leaves no entry of one under the key of another, ${family}`, async (t) => {
+    await using rig = await openRig(family, { restore: true });
+    using stack = new DisposableStack();
+    const reaper = stack.use(loadReaper(rig.bpffs, family));
+    const snat = stack.use(openPinnedMap(join(rig.bpffs, family, 'snat')) ?? assert.fail('snat'));
+    const { tuple, nat_entry } = layouts[family];
+    const left = new Uint16Array(new SharedArrayBuffer(2 * OPENED));
+    const stop = new Int32Array(new SharedArrayBuffer(4));
+    let working = true;
+    const opening = startWorker({
+      ...{ family, bpffs: rig.bpffs, src, dst, node, flows: OPENED, stop, left },
+      ...{ programs: rig.programIds, ifindex: rig.ifindex.a, eth0: rig.ifindex.eth0 },
+    }).finally(() => {
+      working = false;
+    });
+    const sum = { deleted: 0, strays: 0 };
+    while (working) {
+      for await (const { keys, values, count } of snat.lookupBatch()) {
+        const [keyView, valueView] = [viewOf(keys), viewOf(values)];
+        for (let i = 0; i < count; i++) {
+          const ports = (i + 1) * tuple.size - 8;
+          const value = valueView.getUint16(i * nat_entry.size + nat_entry.fields.port.offset);
+          const reverse = keyView.getUint8(ports + 5) === kind.KIND_IN;
+          const own = reverse ? value : keyView.getUint16(ports);
+          const mapped = reverse ? keyView.getUint16(ports + 2) : value;
+          const known = left[own - FIRST];
+          if (known && known !== mapped) sum.strays++;
+        }
+        sum.deleted += (await reaper.reap('snat', keys, count, { mode: 'forced' })).deleted;
+      }
+    }
+    const { visits } = await opening;
+    t.diagnostic(`${visits} flows opened, of whose halves a flush ${JSON.stringify(sum)}`);
+    assert.equal(sum.strays, 0);
+    assert.ok(sum.deleted > OPENED, 'the flush met most of them');
+  });
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
 }
