@@ -114,7 +114,7 @@ int remove(struct operation *operation)
 {
 	struct tuple key = operation->key;
 
-	operation->result = table_delete(TABLE_SNAT, &key);
+	operation->result = !table_delete(TABLE_SNAT, &key);
 	return 0;
 }
 
