@@ -18,7 +18,7 @@ const FLOWS = 8;
 const OPENED = 30_000;
 const FIRST = 1000;
 /** Passes over all three tables. */
-const PASSES = atLength(1000, 20_000);
+const PASSES = atLength(700, 20_000);
 
 function startWorker(order: ReviveOrder): Promise<Revived> {
   return new Promise((resolve, reject) => {
