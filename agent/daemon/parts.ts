@@ -155,7 +155,7 @@ export function collect(
     turnover: (family, table) => readTurnover(datapath.map(family, 'counters'), table),
     restores: () => settings.config.masquerade.restore,
     schedule: gc,
-    anyTimeout: () => settings.config.conntrack.timeouts.any,
+    lifetimes: () => settings.config.conntrack.timeouts,
     logger,
     onPass(result) {
       metrics.onPass(result);

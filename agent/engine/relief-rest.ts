@@ -14,6 +14,8 @@ const NEW = 1 / 8;
  */
 export interface Rests {
   isResting(table: CollectedTable): boolean;
+  /** Did those that must stay take too much of it when it was last relieved? */
+  isOverfull(table: CollectedTable): boolean;
   /** A table was relieved, in which `created` entries had been made when that began. */
   relieved(result: ReliefResult, created: number): void;
 }
@@ -24,15 +26,20 @@ export function createRests(
   clock: () => number,
 ): Rests {
   const rests = new Map<string, { until: number; created: number }>();
+  const overfull = new Set<string>();
   return {
     isResting({ family, table }) {
       const rest = rests.get(`${family}/${table}`);
       if (!rest) return false;
       return clock() < rest.until && turnover(family, table).created < rest.created;
     },
-    relieved({ family, table, capacity, before, deleted, durationMs }, created) {
+    isOverfull: ({ family, table }) => overfull.has(`${family}/${table}`),
+    relieved(result, created) {
+      const { family, table, capacity, before, deleted, durationMs } = result;
       const left = Object.values(deleted).reduce((rest, count) => rest - count, before);
       const path = `${family}/${table}`;
+      if (result.overfull) overfull.add(path);
+      else overfull.delete(path);
       if (left <= FILL.low * capacity) rests.delete(path);
       else {
         const until = clock() + Math.max(LEAST_MS, TIMES * durationMs);

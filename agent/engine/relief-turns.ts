@@ -1,6 +1,6 @@
 import type { Family } from '../lib/ip.ts';
 import type { ConnectionTable } from '../tables/names.ts';
-import { createGuard } from './guard.ts';
+import { createGuard, type Guard } from './guard.ts';
 import type { Logger } from './logger.ts';
 import type { CollectedTable } from './pass.ts';
 import { FILL } from './relief.ts';
@@ -72,7 +72,11 @@ export function createRelief(parts: ReliefParts): Relief {
   };
 }
 
-/** Relieves those tables of a family that are too full and do not rest; the guard never rests. */
+/**
+ * Relieves those tables of a family that are too full and do not rest. The guard never rests, but
+ * where connections that must stay take too much by themselves: kept off them all, LRU would evict
+ * each new one before it is answered, while one that was idle comes back with its next packet.
+ */
 function reliever({ tables, fill, tools, onRelief, clock = () => performance.now() }: ReliefParts) {
   const ownTables = (family: Family) => tables().filter((table) => table.family === family);
   const guards = {
@@ -82,14 +86,21 @@ function reliever({ tables, fill, tools, onRelief, clock = () => performance.now
   const rests = createRests(tools, clock);
   const mayRelieve = (table: CollectedTable) =>
     fill.share(table) > FILL.high && !rests.isResting(table);
+  const isOverfull = (table: CollectedTable) =>
+    fill.share(table) > FILL.low && rests.isOverfull(table);
 
   return async (family: Family): Promise<void> => {
     const own = ownTables(family);
     if (!own.some((table) => fill.share(table) > FILL.watch)) return;
-    await guards[family].keep(true);
+    const guard: Guard = {
+      keep: async (fresh) => {
+        if (!own.some(isOverfull)) await guards[family].keep(fresh);
+      },
+    };
+    await guard.keep(true);
     if (!own.some(mayRelieve)) return;
     const created = new Map(own.map(({ table }) => [table, tools.turnover(family, table).created]));
-    for (const result of await relieveFamily(own, mayRelieve, guards[family], tools)) {
+    for (const result of await relieveFamily(own, mayRelieve, guard, tools)) {
       const { table, before, capacity, evicted } = result;
       fill.counted(result, evicted);
       if (before <= FILL.high * capacity) continue;

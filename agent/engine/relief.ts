@@ -34,9 +34,39 @@ export const NAT_STEPS: readonly NatStep[] = [
   natStep('orphaned', NAT_CLASS_ANY, [], true),
 ];
 
+/** Classes of NAT pairs that may go. */
+export const NAT_ORDER: readonly number[] = [...new Set(NAT_STEPS.map(({ half }) => half))];
+
 function natStep(name: string, half: number, owners: number[], orphans: boolean): NatStep {
   const bits = owners.reduce((sum, known) => sum | (1 << known), 0);
   return { name, half, owners: bits, orphans: orphans ? 1 << half : 0 };
+}
+
+/** Seconds that a flow lives after its last packet. */
+export interface Lifetimes {
+  /** TCP that is half-open. */
+  tcpSyn: number;
+  /** UDP, ICMP and the rest. */
+  any: number;
+}
+
+/** Seconds after its last packet in which a flow may be waiting for its first answer. */
+const ANSWER_SECONDS = 2;
+
+/** By flow class, what is left at least to a flow that may be waiting for its first answer. */
+export function flowsWaitFrom({ tcpSyn, any }: Lifetimes): ReadonlyMap<number, number> {
+  return new Map([
+    [flow_class.FLOW_HALF_OPEN, tcpSyn - ANSWER_SECONDS],
+    [flow_class.FLOW_UNANSWERED, any - ANSWER_SECONDS],
+  ]);
+}
+
+/** The same of a NAT pair, by its class. */
+export function pairsWaitFrom({ tcpSyn, any }: Lifetimes): ReadonlyMap<number, number> {
+  return new Map([
+    [NAT_CLASS_SYN, tcpSyn - ANSWER_SECONDS],
+    [NAT_CLASS_ANY, any - ANSWER_SECONDS],
+  ]);
 }
 
 /**

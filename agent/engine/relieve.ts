@@ -8,9 +8,13 @@ import type { ReapOptions } from './reap.ts';
 import {
   Ages,
   FLOW_ORDER,
+  flowsWaitFrom,
   IDLE_LEFT,
+  type Lifetimes,
+  NAT_ORDER,
   NAT_STEPS,
   type NatStep,
+  pairsWaitFrom,
   Quota,
   reliefNeed,
 } from './relief.ts';
@@ -19,8 +23,7 @@ import {
 const EXPIRED = flow_class.FLOW_CLOSING;
 
 export interface ReliefTools extends PassTools {
-  /** Seconds that a flow of UDP or ICMP lives after its last packet. */
-  anyTimeout(): number;
+  lifetimes(): Lifetimes;
 }
 
 /** What a relief of one table did. */
@@ -30,6 +33,8 @@ export interface ReliefResult {
   capacity: number;
   /** Entries that were there, as counted. */
   before: number;
+  /** Do those that must stay take too much of it? */
+  overfull: boolean;
   /** Entries of this table that went, by class. */
   deleted: Record<string, number>;
   /** Entries that LRU took since the table was made, as counted. */
@@ -55,49 +60,64 @@ export async function relieveFamily(
     await guard.keep();
     const begun = performance.now();
     const survey = await surveyTable(table, tools);
-    const need = reliefNeed(survey.alive, table.capacity);
-    await guard.keep();
+    const { need } = survey;
+    if (!survey.overfull) await guard.keep();
     const relieve = table.table === 'snat' ? relieveNat : relieveConnections;
-    const deleted = need === 0 ? {} : await relieve(table, survey, need, guard, tools);
+    const deleted = need === 0 ? {} : await relieve(table, survey, guard, tools);
     const { family, table: name, capacity } = table;
-    const { alive: before, evicted } = survey;
+    const { alive: before, overfull, evicted } = survey;
     const durationMs = performance.now() - begun;
-    results.push({ family, table: name, capacity, before, deleted, evicted, durationMs });
+    results.push({ family, table: name, capacity, before, overfull, deleted, evicted, durationMs });
   }
   return results;
 }
 
 interface Survey {
   alive: number;
+  /** Entries that must go. */
+  need: number;
   evicted: number;
+  /** Then `ages` is without flows that may be waiting for their answer: they are not taken. */
+  overfull: boolean;
   ages: Ages;
   /** Seconds of the datapath's clock from which lifetimes are measured. */
   base: number;
 }
 
-/** Counts a table, and in it those who may go. */
+/**
+ * Counts a table, and in it those who may go. Where all of them together would not suffice, the
+ * table is too small for what must stay: flows that are just beginning are left in peace then, or
+ * none would ever get through.
+ */
 async function surveyTable(table: CollectedTable, tools: ReliefTools): Promise<Survey> {
   const { created } = tools.turnover(table.family, table.table);
   const base = tools.now();
-  const ages = new Ages();
+  const [all, answeredOrOld] = [new Ages(), new Ages()];
   const look = looker(table, base, tools);
   let alive = 0;
   await sift(table, (keys, key, values, value) => {
     alive++;
-    const { known, left, may } = look(keys, key, values, value);
-    if (may) ages.add(known, left);
+    const { known, left, may, waits } = look(keys, key, values, value);
+    if (may) all.add(known, left);
+    if (may && !waits) answeredOrOld.add(known, left);
     return undefined;
   });
   const { deleted } = tools.turnover(table.family, table.table);
-  return { alive, ages, base, evicted: evictedOf(table, created - deleted - alive) };
+  const need = reliefNeed(alive, table.capacity);
+  const overfull = new Quota(all, table.table === 'snat' ? NAT_ORDER : FLOW_ORDER, need).isAll;
+  const ages = overfull ? answeredOrOld : all;
+  const evicted = evictedOf(table, created - deleted - alive);
+  return { alive, need, overfull, ages, base, evicted };
 }
 
 /** Reads class and age off an entry; an answered flow may go once it is idle. */
 function looker(table: CollectedTable, base: number, tools: ReliefTools) {
   const { expiresOffset } = table;
   const isNat = table.table === 'snat';
-  const idle = IDLE_LEFT * tools.anyTimeout();
-  const entry = { known: 0, left: 0, may: false };
+  const lifetimes = tools.lifetimes();
+  const waitFrom = isNat ? pairsWaitFrom(lifetimes) : flowsWaitFrom(lifetimes);
+  const idle = IDLE_LEFT * lifetimes.any;
+  const entry = { known: 0, left: 0, may: false, waits: false };
   return (keys: DataView, key: number, values: DataView, value: number) => {
     entry.left = values.getUint32(value + expiresOffset, true) - base;
     const expired = !isNat && entry.left <= 0;
@@ -106,6 +126,7 @@ function looker(table: CollectedTable, base: number, tools: ReliefTools) {
       isNat ||
       (entry.known < flow_class.FLOW_OPENING &&
         !(entry.known === flow_class.FLOW_ANSWERED && entry.left > idle));
+    entry.waits = entry.left >= (waitFrom.get(entry.known) ?? Infinity);
     return entry;
   };
 }
@@ -113,12 +134,11 @@ function looker(table: CollectedTable, base: number, tools: ReliefTools) {
 type Relieve = (
   table: CollectedTable,
   survey: Survey,
-  need: number,
   guard: Guard,
   tools: ReliefTools,
 ) => Promise<Record<string, number>>;
 
-const relieveConnections: Relieve = async (table, { ages, base }, need, _guard, tools) => {
+const relieveConnections: Relieve = async (table, { ages, base, need }, _guard, tools) => {
   const quota = new Quota(ages, FLOW_ORDER, need);
   const idleUntil = idleAt(base, tools);
   const groups = new Map(
@@ -145,16 +165,16 @@ const relieveConnections: Relieve = async (table, { ages, base }, need, _guard, 
  * NAT pairs, each with its connection where there is one: it is what the connection is worth that
  * decides. First who has been silent longest; when too many of those stay, whoever comes.
  */
-const relieveNat: Relieve = async (table, { ages, base }, need, guard, tools) => {
+const relieveNat: Relieve = async (table, { ages, base, need, overfull }, guard, tools) => {
   const deleted: Record<string, number> = {};
   let open = need;
   for (const step of NAT_STEPS) {
     for (const quota of [new Quota(ages, [step.half], open), undefined]) {
       if (open <= 0) return deleted;
-      const gone = await takePairs(table, { step, quota, open, base }, tools);
+      const gone = await takePairs(table, { step, quota, open, base, overfull }, tools);
       note(deleted, step.name, gone);
       open -= gone;
-      await guard.keep();
+      if (!overfull) await guard.keep();
       if (quota?.isAll) break;
     }
   }
@@ -167,12 +187,13 @@ interface Taking {
   /** Entries that may go at most. */
   open: number;
   base: number;
+  overfull: boolean;
 }
 
 /** Resolves with the NAT entries that went. */
 async function takePairs(
   table: CollectedTable,
-  { step, quota, open, base }: Taking,
+  { step, quota, open, base, overfull }: Taking,
   tools: ReliefTools,
 ): Promise<number> {
   const { half, owners: classes, orphans } = step;
@@ -188,7 +209,8 @@ async function takePairs(
   const look = looker(table, base, tools);
   const pick: Pick = (...entry) => {
     if (gone >= open) return undefined;
-    const { known, left } = look(...entry);
+    const { known, left, waits } = look(...entry);
+    if (overfull && waits) return undefined;
     return known === half && (!quota || quota.take(known, left)) ? group : undefined;
   };
   await sift(table, pick, { isDone: () => gone >= open || quota?.left === 0 });
@@ -197,7 +219,7 @@ async function takePairs(
 }
 
 function idleAt(base: number, tools: ReliefTools): number {
-  return base + Math.floor(IDLE_LEFT * tools.anyTimeout());
+  return base + Math.floor(IDLE_LEFT * tools.lifetimes().any);
 }
 
 function note(deleted: Record<string, number>, name: string | undefined, count: number): void {

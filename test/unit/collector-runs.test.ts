@@ -41,7 +41,7 @@ function collector(t: TestContext, overrides: Partial<CollectorOptions> = {}) {
     },
     now: () => 100,
     turnover: () => ({ created: load.alive, deleted: 0 }),
-    anyTimeout: () => 60,
+    lifetimes: () => ({ tcpSyn: 60, any: 60 }),
     schedule: AUTO,
     spacingMs: SPACING_MS,
     logger: SILENT,

@@ -7,8 +7,9 @@ import type { ReliefResult } from '../../agent/engine/relieve.ts';
 import type { Batch } from '../../agent/engine/walk.ts';
 import type { ConnectionTable } from '../../agent/tables/names.ts';
 
-const { FLOW_CLOSING, FLOW_ESTABLISHED } = flow_class;
+const { FLOW_CLOSING, FLOW_HALF_OPEN, FLOW_ESTABLISHED } = flow_class;
 const CAPACITY = 1000;
+const NOW = 100;
 const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** A table of entries that are nothing but a class, which the reaper of `openRelief` empties. */
@@ -18,7 +19,7 @@ function fakeTable(name: ConnectionTable) {
   async function* batches(): AsyncGenerator<Batch> {
     seen.surveys++;
     const count = entries.length;
-    const words = entries.flatMap((known) => [200, known]);
+    const words = entries.flatMap((known) => [NOW + 60, known]);
     yield { keys: new Uint8Array(16 * count), values: bytesOf(words), count };
   }
   const table: CollectedTable = {
@@ -59,12 +60,12 @@ function openRelief(t: TestContext) {
   const tools: Parameters<typeof createRelief>[0]['tools'] = {
     async reap(_family, name, _keys, count, { classes = 0 } = {}) {
       if (classes === 0) of(name).seen.looks++;
-      const deleted = classes & (1 << FLOW_CLOSING) ? of(name).take(count, FLOW_CLOSING) : 0;
-      return { deleted, skipped: 0, natDeleted: 0, failed: 0, completed: 0, now: 100 };
+      const deleted = classes === 0 ? 0 : of(name).take(count, Math.log2(classes));
+      return { deleted, skipped: 0, natDeleted: 0, failed: 0, completed: 0, now: NOW };
     },
-    now: () => 100,
+    now: () => NOW,
     turnover: (_family, name) => of(name).seen,
-    anyTimeout: () => 60,
+    lifetimes: () => ({ tcpSyn: 60, any: 60 }),
   };
   const relief = createRelief({
     ...{ tables: () => [tables.ct_tcp.table, tables.ct_any.table], fill: createFill(tools), tools },
@@ -133,13 +134,32 @@ test('while one table rests, others are relieved', async (t) => {
   );
 });
 
-test('a rest does not keep the guard from its work', async (t) => {
+test('flows that wait for their answer are spared where taking them all would not suffice', async (t) => {
+  const { ct_tcp: tcp, ct_any: any, reliefs, ask } = openRelief(t);
+  tcp.add(710, FLOW_ESTABLISHED);
+  tcp.add(150, FLOW_HALF_OPEN);
+  any.add(600, FLOW_ESTABLISHED);
+  any.add(240, FLOW_HALF_OPEN);
+  await ask();
+  assert.deepEqual(
+    reliefs.map(({ overfull, deleted }) => ({ overfull, deleted })),
+    [
+      { overfull: true, deleted: {} },
+      { overfull: false, deleted: { half_open: 140 } },
+    ],
+  );
+});
+
+test('LRU is not kept off connections that overfill a table: no new one would stay in it', async (t) => {
   const { ct_tcp: tcp, ct_any: any, ask } = openRelief(t);
   tcp.add(900, FLOW_ESTABLISHED);
   await ask();
   const { looks } = tcp.seen;
-  assert.ok(looks > 0);
   any.add(CAPACITY / 8, FLOW_ESTABLISHED);
+  await ask();
+  assert.equal(tcp.seen.looks, looks);
+  tcp.take(300, FLOW_ESTABLISHED);
+  any.add(CAPACITY / 2, FLOW_ESTABLISHED);
   await ask();
   assert.ok(tcp.seen.looks > looks, 'as much has come as may push them out');
 });

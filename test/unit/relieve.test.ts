@@ -43,7 +43,7 @@ function natTable(pairs: Pair[]) {
     },
     now: () => NOW,
     turnover: () => ({ created: 2 * pairs.length, deleted: 0 }),
-    anyTimeout: () => 60,
+    lifetimes: () => ({ tcpSyn: 60, any: 60 }),
   };
   return { table, tools, taken };
 }
