@@ -1,11 +1,12 @@
 /**
- * Runs the test suites one after the other and ends in one summary line. With names (`unit
+ * Runs the test suites, those in a namespace of their own two at a time, and ends in one summary line. With names (`unit
  * e2e`) or files (`test/e2e/bulk.test.ts`) it runs those. Suites that touch the kernel run as root; what the machine lacks is
  * skipped with the reason.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { atLength } from '../test/lib/long.ts';
@@ -26,15 +27,20 @@ interface Totals {
 }
 
 const ROOT = join(import.meta.dirname, '..');
-const SUITES: readonly Suite[] = [
-  { name: 'unit', isolated: false, concurrency: 2 },
-  { name: 'kernel', isolated: true, concurrency: 1 },
-  { name: 'datapath', isolated: true, concurrency: 1 },
-  { name: 'property', isolated: true, concurrency: 1 },
-  { name: 'cli', isolated: true, concurrency: 1 },
-  { name: 'daemon', isolated: true, concurrency: 1 },
-  { name: 'e2e', isolated: false, concurrency: 2 },
+/** Two chains of suites beside each other; the daemon's mostly waits. */
+const BESIDE: readonly (readonly Suite[])[] = [
+  [
+    { name: 'unit', isolated: false, concurrency: 2 },
+    { name: 'datapath', isolated: true, concurrency: 1 },
+    { name: 'property', isolated: true, concurrency: 1 },
+    { name: 'cli', isolated: true, concurrency: 1 },
+  ],
+  [
+    { name: 'kernel', isolated: true, concurrency: 1 },
+    { name: 'daemon', isolated: true, concurrency: 1 },
+  ],
 ];
+const E2E: Suite = { name: 'e2e', isolated: false, concurrency: 2 };
 const INNER = '--inner';
 /** One test, however it is written: none takes longer. */
 const TIMEOUT_MS = slowly(atLength(300_000, 1_800_000));
@@ -67,36 +73,48 @@ async function runHere(suite: Suite, files: string[]): Promise<Totals> {
 }
 
 /** Runs a suite in a child that has namespaces of its own; the totals are its last line. */
-function runIsolated(suite: Suite, files: string[]): Totals {
-  const { stdout, status } = spawnSync(
+async function runIsolated(suite: Suite, files: string[]): Promise<Totals> {
+  const child = spawn(
     'unshare',
     [
       ...['--net', '--mount', '--propagation', 'private'],
       ...[process.execPath, import.meta.filename, INNER, suite.name, ...files],
     ],
-    { stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', maxBuffer: 1 << 28 },
+    { stdio: ['ignore', 'pipe', 'inherit'] },
   );
-  const lines = stdout.trimEnd().split('\n');
+  const lines = (await text(child.stdout)).trimEnd().split('\n');
   const last = lines.pop() ?? '';
-  process.stdout.write(lines.map((line) => `${line}\n`).join(''));
-  if (status === null || !last.startsWith('{')) return { passed: 0, failed: 1, skipped: 0 };
+  process.stdout.write([`\n== ${suite.name}`, ...lines].map((line) => `${line}\n`).join(''));
+  if (!last.startsWith('{')) return { passed: 0, failed: 1, skipped: 0 };
   return JSON.parse(last) as Totals;
+}
+
+/** Runs suites one after the other. */
+async function runChain(suites: readonly Suite[], names: readonly string[]): Promise<Totals[]> {
+  const isRoot = process.getuid?.() === 0;
+  const all: Totals[] = [];
+  for (const suite of suites) {
+    const files = testFiles(suite.name, names);
+    if (files.length === 0) continue;
+    if (suite.isolated && isRoot) all.push(await runIsolated(suite, files));
+    else {
+      console.log(`\n== ${suite.name}`);
+      all.push(await runHere(suite, files));
+    }
+  }
+  return all;
 }
 
 const names = process.argv.slice(2);
 if (names[0] === INNER) {
-  const suite = SUITES.find(({ name }) => name === names[1]);
+  const suite = BESIDE.flat().find(({ name }) => name === names[1]);
   if (!suite) throw new Error(`no suite ${names[1]}`);
   const totals = await runHere(suite, names.slice(2));
   process.stdout.write(`${JSON.stringify(totals)}\n`);
 } else {
-  const isRoot = process.getuid?.() === 0;
   const sum: Totals = { passed: 0, failed: 0, skipped: 0 };
-  for (const suite of SUITES) {
-    const files = testFiles(suite.name, names);
-    if (files.length === 0) continue;
-    console.log(`\n== ${suite.name}`);
-    const totals = await (suite.isolated && isRoot ? runIsolated : runHere)(suite, files);
+  const beside = await Promise.all(BESIDE.map((suites) => runChain(suites, names)));
+  for (const totals of [...beside.flat(), ...(await runChain([E2E], names))]) {
     for (const key of ['passed', 'failed', 'skipped'] as const) sum[key] += totals[key];
   }
   console.log(`\n${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);

@@ -6,6 +6,7 @@ import { crashAtSteps } from '../lib/crash/chain.ts';
 import { launchAgent, type Settings, sekishoJson, startAgent } from '../lib/daemon.ts';
 import { dissect } from '../lib/dissect.ts';
 import { inconsistentPins, kernelObjects } from '../lib/kernel-objects.ts';
+import { atLength } from '../lib/long.ts';
 import { openWire } from '../lib/raw-socket.ts';
 import { bareScene, nth, type Scene } from '../lib/scene.ts';
 import { buildVariant } from '../lib/variant.ts';
@@ -17,7 +18,7 @@ interface Case {
   /** What is there before the crashes: nothing, this version, or one with other layouts. */
   before: 'nothing' | 'same' | 'older';
   attach: AttachMode;
-  /** Steps between two crashes. */
+  /** Steps between two crashes, in a long run; in others twice as many. */
   stride: number;
 }
 
@@ -45,9 +46,13 @@ for (const { name, attach, stride, before } of CASES) {
       sources: Object.values(node.podCIDRs),
     });
     if (before !== 'nothing') await openIdle(scene);
-    const crashes = await crashAtSteps(topo, { settings, stride }, async ({ at, step }) => {
-      if (before !== 'nothing') await assertIdle(scene, `after ${step} (${at})`);
-    });
+    const crashes = await crashAtSteps(
+      topo,
+      { settings, stride: atLength(2 * stride, stride) },
+      async ({ at, step }) => {
+        if (before !== 'nothing') await assertIdle(scene, `after ${step} (${at})`);
+      },
+    );
     t.diagnostic(crashes.map(({ at, step }) => `${at} ${step}`).join(', '));
     assert.ok(crashes.some(({ step }) => ATTACHING.includes(step)));
 

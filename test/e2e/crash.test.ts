@@ -7,15 +7,16 @@ import { isDeepStrictEqual } from 'node:util';
 import { launchAgent, startAgent } from '../lib/daemon.ts';
 import { dissect } from '../lib/dissect.ts';
 import { inconsistentPins, kernelObjects } from '../lib/kernel-objects.ts';
+import { atLength } from '../lib/long.ts';
 import { openWire } from '../lib/raw-socket.ts';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
 import { FAMILIES } from '../lib/topology.ts';
 import { until } from '../lib/wait.ts';
 import { assertIdle, openIdle } from './idle.ts';
 
-const KILLS = 50;
+const KILLS = atLength(20, 50);
 /** For all kills together: on an emulated machine a start takes long, and they are fewer. */
-const BUDGET_MS = 200_000;
+const BUDGET_MS = atLength(80_000, 200_000);
 const EARLIEST_MS = 50;
 const LOAD_PORT = 7001;
 
