@@ -30,7 +30,7 @@ export interface ReviveOrder {
 export interface Revived {
   /** Packets that brought an expired flow back. */
   visits: number;
-  /** Times that an entry of a live flow was gone, by which. */
+  /** Times that an entry of a live flow was gone, by which, or that it had another port. */
   lost: { conntrack: number; forward: number; reverse: number; port: number };
 }
 
@@ -49,6 +49,7 @@ const fromEndpoint = program(order.programs.from_endpoint);
 const toNetdev = program(order.programs.to_netdev);
 const pod = context(order.ifindex, order.ifindex);
 const egress = context(order.eth0, order.ifindex);
+/** Ports that the flows left with when they last came back. */
 const ports = new Map<number, number>();
 const result: Revived = { visits: 0, lost: { conntrack: 0, forward: 0, reverse: 0, port: 0 } };
 
@@ -69,7 +70,7 @@ function reviveAll(): void {
 
 function visit(i: number): void {
   const current = i % order.flows;
-  send(current);
+  ports.set(current, send(current));
   result.visits++;
   const before = i - DISTANCE;
   if (before < 0) return;
@@ -102,8 +103,7 @@ function look(i: number): void {
     return;
   }
   const { port } = decode(shape.nat_entry, value) as NatEntry;
-  if ((ports.get(i) ?? port) !== port) result.lost.port++;
-  ports.set(i, port);
+  if (ports.get(i) !== port) result.lost.port++;
   const back = { src: dst, dst: order.node, sport: 443, dport: port };
   if (!tables.nat.lookup(encodeKey({ ...back, protocol: 6, kind: KIND.IN }))) result.lost.reverse++;
 }
