@@ -13,7 +13,7 @@ export function affordably(amount: number): number {
 }
 
 export interface Patience {
-  /** Milliseconds until it is given up, before `slowly`; default 10,000. */
+  /** Milliseconds until it is given up, before `slowly`; default 30,000. */
   timeout?: number;
   /** Milliseconds between two looks; default 20. */
   every?: number;
@@ -25,7 +25,7 @@ type Truthy<T> = Exclude<T, undefined | null | false | 0 | ''>;
 export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,
-  { timeout = 10_000, every = 20 }: Patience = {},
+  { timeout = 30_000, every = 20 }: Patience = {},
 ): Promise<Truthy<T>> {
   const limit = slowly(timeout);
   const deadline = performance.now() + limit;
