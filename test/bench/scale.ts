@@ -20,6 +20,7 @@ import { watchEventLoop } from '../lib/event-loop.ts';
 import { type Measured, measureCommand } from '../lib/measured.ts';
 import { type ExpiryFigures, measureExpiry, type Way } from './expiry.ts';
 import { measureResize, type ResizeFigures } from './resize.ts';
+import { measureScrape, type ScrapeFigures } from './scrape.ts';
 import { ratioText, withRange } from './text.ts';
 
 const ENTRIES = Number(process.env.SCALE_ENTRIES ?? 1_000_000);
@@ -57,6 +58,8 @@ export interface ScaleFigures {
   bpftool: Measured | undefined;
   /** `map list`: every entry of both families is counted. */
   mapList: Measured;
+  /** Of a daemon with these tables. */
+  scrape: ScrapeFigures;
   /** To twice the size; IPv6. */
   resize: ResizeFigures;
   /** Bytes of kernel memory for an entry, and for a masqueraded connection: one and two of them. */
@@ -89,19 +92,21 @@ export async function measureScale(
   listings.push(...(await list(pinned, 'ipv6')));
   const memory = (['ipv4', 'ipv6'] as const).map((family) => memoryOf(pinned, family));
   const mapList = await measureCommand(SEKISHO, ['map', 'list', '--config', pinned.config]);
+  progress('scrapes');
+  const scrape = await measureScrape(SEKISHO, pinned.config);
   progress('resize');
   forgetGarbage();
   const resize = await measureResize(pinned.bpffs, 'ipv6', 2 * size);
   return {
     ...{ entries, scan, collection, scanByKeySeconds, expiry, listings, bpftool },
-    ...{ mapList, resize, memory },
+    ...{ mapList, scrape, resize, memory },
   };
 }
 
 /** Tables to print, with their titles. */
 export function scaleLines(figures: ScaleFigures): string[] {
   const { entries, scan, collection, scanByKeySeconds, listings, bpftool, memory } = figures;
-  const { expiry, mapList, resize } = figures;
+  const { expiry, mapList, scrape, resize } = figures;
   const passes = Object.entries({ 'nothing expired': scan, 'all expired': collection });
   const commands = [
     ...listings.map(({ family, ...row }) => ({ ...row, command: `${row.command}, ${family}` })),
@@ -128,6 +133,8 @@ export function scaleLines(figures: ScaleFigures): string[] {
         digits(longestGapMs),
       ]),
     ),
+    '',
+    `A scrape of a daemon that has these tables: ${withRange(scrape.milliseconds)} ms, ${scrape.bytes} bytes`,
     '',
     `A resize that copies ${resize.copied} entries: ${digits(resize.seconds)} s, longest gap ${digits(resize.longestGapMs)} ms`,
     '',

@@ -38,6 +38,7 @@ function scale(change: Partial<ScaleFigures> = {}): ScaleFigures {
     ],
     bpftool: { seconds: 6, megabytes: 900 },
     mapList: { seconds: 1, megabytes: 100 },
+    scrape: { milliseconds: { median: 5, q1: 5, q3: 5, min: 4, max: 9 }, bytes: 40_000 },
     resize: { copied: 1_000_000, seconds: 1, longestGapMs: 3 },
     memory: [],
     ...change,
