@@ -7,6 +7,16 @@ const KEYS_PER_REAP = reap_limit.REAP_BATCH;
 /** Hands keys over; resolves when they may be overwritten. */
 export type HandOver = (keys: Uint8Array, count: number) => Promise<ReapResult>;
 
+/** Adds what a part of the keys came to. */
+export function addReap(total: ReapResult, part: ReapResult): void {
+  total.deleted += part.deleted;
+  total.skipped += part.skipped;
+  total.natDeleted += part.natDeleted;
+  total.failed += part.failed;
+  total.completed += part.completed;
+  total.now = part.now;
+}
+
 /** Keys that are handed over a reap's worth at a time, and what became of them in all. */
 export class KeyGroup {
   readonly total: ReapResult = {
@@ -50,14 +60,7 @@ export class KeyGroup {
     if (this.#count === 0) return;
     const count = this.#count;
     this.#count = 0;
-    const { total } = this;
-    const result = await this.#handOver(this.#keys, count);
-    total.deleted += result.deleted;
-    total.skipped += result.skipped;
-    total.natDeleted += result.natDeleted;
-    total.failed += result.failed;
-    total.completed += result.completed;
-    total.now = result.now;
+    addReap(this.total, await this.#handOver(this.#keys, count));
   }
 }
 

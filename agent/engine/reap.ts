@@ -14,6 +14,7 @@ import type { Family } from '../lib/ip.ts';
 import { readNodeState } from '../tables/clock.ts';
 import type { ConnectionTable } from '../tables/names.ts';
 import type { ClockSample } from './clock.ts';
+import { addReap } from './key-group.ts';
 import { configBytes } from './load-settings.ts';
 import { objectPath } from './objects.ts';
 import { mapPin } from './pins.ts';
@@ -139,7 +140,7 @@ function createReaper(family: Family, { keys: keyMap, reap, clock }: ReapParts):
       for (let done = 0; done < count; done += reap_limit.REAP_BATCH) {
         const part = Math.min(reap_limit.REAP_BATCH, count - done);
         const slice = keys.subarray(done * tuple.size, (done + part) * tuple.size);
-        add(total, await serial(() => reapBatch(slice, { ...base, count: part })));
+        addReap(total, await serial(() => reapBatch(slice, { ...base, count: part })));
       }
       return total;
     },
@@ -161,13 +162,4 @@ function openTable(bpffs: string, family: Family, name: string): BpfMap {
   if (map) return map;
   const hint = 'start the agent once';
   throw new SekishoError('E_NO_MAPS', `no map is pinned at ${path}`, { hint });
-}
-
-function add(total: ReapResult, part: ReapResult): void {
-  total.deleted += part.deleted;
-  total.skipped += part.skipped;
-  total.natDeleted += part.natDeleted;
-  total.failed += part.failed;
-  total.completed += part.completed;
-  total.now = part.now;
 }

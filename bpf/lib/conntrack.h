@@ -248,7 +248,6 @@ static __always_inline bool ct_revive(struct ct *ct, const struct packet *packet
 				      __u32 now)
 {
 	__u32 expires = READ_ONCE(ct->entry->expires);
-
 	__u32 found = expires;
 
 	if (expires && clock_expired(expires, now)) {

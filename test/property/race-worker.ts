@@ -1,7 +1,7 @@
 /** Opens flows as fast as it can: one of several that run at the same time. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { type BpfProgram, programById } from '../../agent/kernel/program.ts';
 import { buildPacket } from '../lib/packet.ts';
+import { loadedProgram, SKB, skbContext } from './program-runs.ts';
 
 export interface RaceOrder {
   family: 'ipv4' | 'ipv6';
@@ -17,14 +17,13 @@ export interface RaceOrder {
   gate?: Int32Array;
 }
 
-const SKB = { size: 192, ingressIfindex: 36, ifindex: 40, cb: 48 };
 const DROP = 2;
 
 const order: RaceOrder = workerData;
-const fromEndpoint = open(order.programs.from_endpoint);
-const toNetdev = open(order.programs.to_netdev);
-const pod = context(order.ifindex, order.ifindex);
-const egress = context(order.eth0, order.ifindex);
+const fromEndpoint = loadedProgram(order.programs.from_endpoint);
+const toNetdev = loadedProgram(order.programs.to_netdev);
+const pod = skbContext(order.ifindex, order.ifindex);
+const egress = skbContext(order.eth0, order.ifindex);
 let opened = 0;
 for (let i = 0; i < order.count; i++) {
   const tcp = { sport: order.first + i, dport: 443, flags: 'S' };
@@ -39,17 +38,3 @@ for (let i = 0; i < order.count; i++) {
   if (second.retval !== DROP) opened += 1;
 }
 parentPort?.postMessage(opened);
-
-function open(id: number): BpfProgram {
-  const program = programById(id);
-  if (!program) throw new Error(`no program ${id}`);
-  return program;
-}
-
-function context(ifindex: number, ingressIfindex: number): Uint8Array {
-  const ctx = new Uint8Array(SKB.size);
-  const view = new DataView(ctx.buffer);
-  view.setUint32(SKB.ifindex, ifindex, true);
-  view.setUint32(SKB.ingressIfindex, ingressIfindex, true);
-  return ctx;
-}

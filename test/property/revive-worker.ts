@@ -7,9 +7,9 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { decode } from '../../agent/abi/codec.ts';
 import { type CtEntry, layouts, type NatEntry } from '../../agent/abi/generated.ts';
 import { type BpfMap, openPinnedMap } from '../../agent/kernel/map.ts';
-import { type BpfProgram, programById } from '../../agent/kernel/program.ts';
 import { buildPacket } from '../lib/packet.ts';
 import { encodeKey, type FlowKey, KIND } from '../lib/tables.ts';
+import { loadedProgram, SKB, skbContext } from './program-runs.ts';
 
 export interface ReviveOrder {
   family: 'ipv4' | 'ipv6';
@@ -34,7 +34,6 @@ export interface Revived {
   lost: { conntrack: number; forward: number; reverse: number; port: number };
 }
 
-const SKB = { size: 192, ingressIfindex: 36, ifindex: 40, cb: 48 };
 /** Outside the NAT range: each has a port that only its records and the search know. */
 const FIRST = 1000;
 /** Flows between the one that is revived and the one that is looked at. */
@@ -45,10 +44,10 @@ const PORTS_AT = 14 + (order.family === 'ipv4' ? 20 : 40);
 const { family, src, dst } = order;
 const shape = layouts[family];
 const tables = { conntrack: open('ct_tcp'), nat: open('snat') };
-const fromEndpoint = program(order.programs.from_endpoint);
-const toNetdev = program(order.programs.to_netdev);
-const pod = context(order.ifindex, order.ifindex);
-const egress = context(order.eth0, order.ifindex);
+const fromEndpoint = loadedProgram(order.programs.from_endpoint);
+const toNetdev = loadedProgram(order.programs.to_netdev);
+const pod = skbContext(order.ifindex, order.ifindex);
+const egress = skbContext(order.eth0, order.ifindex);
 /** Ports that the flows left with when they last came back. */
 const ports = new Map<number, number>();
 const result: Revived = { visits: 0, lost: { conntrack: 0, forward: 0, reverse: 0, port: 0 } };
@@ -131,18 +130,4 @@ function open(name: string): BpfMap {
   const map = openPinnedMap(join(order.bpffs, family, name));
   if (!map) throw new Error(`no map ${name}`);
   return map;
-}
-
-function program(id: number): BpfProgram {
-  const found = programById(id);
-  if (!found) throw new Error(`no program ${id}`);
-  return found;
-}
-
-function context(ifindex: number, ingressIfindex: number): Uint8Array {
-  const ctx = new Uint8Array(SKB.size);
-  const view = new DataView(ctx.buffer);
-  view.setUint32(SKB.ifindex, ifindex, true);
-  view.setUint32(SKB.ingressIfindex, ingressIfindex, true);
-  return ctx;
 }
