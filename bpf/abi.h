@@ -150,7 +150,8 @@ enum prefix_flag {
 
 struct prefix {
 	__u32 identity;
-	__u32 flags; /* enum prefix_flag */
+	__u32 flags;   /* enum prefix_flag */
+	__be32 tunnel; /* IPv4 address of the node that has it; 0: none, or this one */
 };
 
 enum device_flag {
@@ -162,13 +163,126 @@ struct device {
 	struct ip_addr addr;
 	__u16 port_min; /* host order, inclusive */
 	__u16 port_max;
-	__u32 flags; /* enum device_flag */
+	__u32 flags;        /* enum device_flag */
+	__be32 tunnel_addr; /* its IPv4 address, in both families; 0: none */
 };
 
 /* `nat_full`: struct tuple {egress address, remote address, 0, remote port, proto, 0}. */
 struct nat_full {
 	__u32 until;         /* s; new flows are refused before it */
 	__u32 scanned_until; /* s; ports beyond the hashed probes may be in use */
+};
+
+/* Who asks for a service: policies can give the two different backends. */
+enum service_scope {
+	SERVICE_EXTERNAL = 0, /* the network; everybody, where the policies agree */
+	SERVICE_INTERNAL = 1, /* a pod of this node */
+};
+
+/* `services`. Port and protocol 0: any port of a service address that has no row. */
+struct service_key {
+	struct ip_addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 scope; /* enum service_scope */
+};
+
+enum service_flag {
+	SERVICE_FROM_OUTSIDE = 0x01, /* the network may use it: not a cluster address */
+	SERVICE_AFFINITY = 0x02,
+	SERVICE_SOURCE_RANGES = 0x04,
+	SERVICE_DSR = 0x08,
+	SERVICE_RANDOM = 0x10,     /* else Maglev */
+	SERVICE_TWO_SCOPES = 0x20, /* pods look again, with SERVICE_INTERNAL */
+	SERVICE_ANY_PORT = 0x40,   /* a service address, but no service on this port */
+};
+
+/* A frontend. Its service's other frontends have the same id. */
+struct service {
+	__u32 id;
+	__u32 backends;         /* how many stand in its table; 0: nobody takes new connections */
+	__u32 affinity_timeout; /* s */
+	__u16 rev_nat_index;    /* of this frontend; 0: none */
+	__u16 flags;            /* enum service_flag */
+};
+
+enum backend_state {
+	BACKEND_ACTIVE = 0,
+	BACKEND_TERMINATING = 1, /* keeps what it has */
+	BACKEND_QUARANTINED = 2,
+	BACKEND_MAINTENANCE = 3,
+};
+
+/* `backends`: backend id (__u32, from 1) -> struct backend. A service's own: two
+ * services with the same pod have two. */
+struct backend {
+	struct ip_addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 state; /* enum backend_state */
+	__u32 service_id;
+};
+
+/* `backend_addresses`: -> __u32, how many backends there are at this address. */
+struct backend_address {
+	struct ip_addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 pad;
+};
+
+/* `backend_tables`: -> an array of one struct backend_table, replaced as a whole. A
+ * backend stands in it in proportion to its weight; who may not be chosen does not. */
+struct backend_table_key {
+	__u32 service_id;
+	__u32 scope; /* enum service_scope */
+};
+
+enum backend_table_size {
+	BACKEND_TABLE_SIZE = 16381, /* Maglev's M: a prime */
+};
+
+struct backend_table {
+	__u32 backends[BACKEND_TABLE_SIZE];
+};
+
+/* `rev_nat`: rev_nat_index (__u32) -> what a service's answers come from. */
+struct rev_nat {
+	struct ip_addr addr;
+	__be16 port;
+	__u16 pad;
+	__u32 service_id;
+};
+
+/* `affinity`. */
+struct affinity_key {
+	struct ip_addr client;
+	__u32 service_id;
+};
+
+struct affinity {
+	__u32 backend_id;
+	__u32 last_used; /* s */
+};
+
+/* `source_ranges` (LPM) -> __u32. prefixlen counts the bits of service_id too. */
+struct source_range_key {
+	__u32 prefixlen;
+	__u32 service_id; /* network order: bits are compared from the left */
+	struct ip_addr addr;
+};
+
+/* `service_counts` (per CPU, __u64): made by the first packet that is counted. */
+struct service_count_key {
+	__u32 id;   /* of a service, or of a backend */
+	__u16 kind; /* enum service_count */
+	__u16 reason;
+};
+
+enum service_count {
+	SERVICE_CONNECTIONS = 0, /* new connections of a service */
+	SERVICE_DROPS = 1,       /* its drops, by reason (enum drop_reason) */
+	BACKEND_CONNECTIONS = 2, /* new connections of a backend */
 };
 
 enum hook {
@@ -206,7 +320,16 @@ enum drop_reason {
 	DROP_FRAGMENT_UNSUPPORTED = 13,
 	DROP_PROTOCOL_UNSUPPORTED = 14,
 	DROP_REWRITE = 15,
-	DROP_REASON_COUNT = 16,
+	DROP_SERVICE_NO_BACKEND = 16,
+	DROP_SERVICE_UNKNOWN_PORT = 17,
+	DROP_SERVICE_STATE_LOST = 18,
+	DROP_SERVICE_SOURCE_RANGE = 19,
+	DROP_SERVICE_NOT_EXTERNAL = 20,
+	DROP_TUNNEL_SOURCE = 21,
+	DROP_TUNNEL_MALFORMED = 22,
+	DROP_TUNNEL_NO_NODE = 23,
+	DROP_TOO_BIG = 24,
+	DROP_REASON_COUNT = 32, /* a power of two */
 };
 
 /* Which record a packet brought back. */
@@ -253,13 +376,13 @@ struct event {
 enum counter {
 	COUNTER_PACKETS = 0,        /* + hook * VERDICT_COUNT + verdict */
 	COUNTER_DROPS = 16,         /* + hook * DROP_REASON_COUNT + reason */
-	COUNTER_CREATED = 80,       /* + table */
-	COUNTER_DELETED = 83,       /* + table */
-	COUNTER_RESTORED = 86,      /* + restored */
-	COUNTER_UPDATE_ERRORS = 89, /* + table * UPDATE_ERROR_COUNT + update_error */
-	COUNTER_NAT_ATTEMPTS = 107, /* + attempts used, 0 .. NAT_ATTEMPT_FAILED */
-	COUNTER_EVENTS_LOST = 141,
-	COUNTER_COUNT = 142,
+	COUNTER_CREATED = 144,       /* + table */
+	COUNTER_DELETED = 147,       /* + table */
+	COUNTER_RESTORED = 150,      /* + restored */
+	COUNTER_UPDATE_ERRORS = 153, /* + table * UPDATE_ERROR_COUNT + update_error */
+	COUNTER_NAT_ATTEMPTS = 171,  /* + attempts used, 0 .. NAT_ATTEMPT_FAILED */
+	COUNTER_EVENTS_LOST = 205,
+	COUNTER_COUNT = 206,
 };
 _Static_assert(COUNTER_DROPS == HOOK_COUNT * VERDICT_COUNT, "counters overlap");
 _Static_assert(COUNTER_CREATED == COUNTER_DROPS + HOOK_COUNT * DROP_REASON_COUNT,

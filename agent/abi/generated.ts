@@ -1,6 +1,17 @@
 // Generated from bpf/abi.h by scripts/generate-abi.ts (`make generate`). Do not edit.
 import type { Layout } from './layout.ts';
 
+export const backend_state = {
+  BACKEND_ACTIVE: 0,
+  BACKEND_TERMINATING: 1,
+  BACKEND_QUARANTINED: 2,
+  BACKEND_MAINTENANCE: 3,
+} as const;
+
+export const backend_table_size = {
+  BACKEND_TABLE_SIZE: 16381,
+} as const;
+
 export const copy_limit = {
   COPY_BATCH: 4096,
 } as const;
@@ -8,13 +19,13 @@ export const copy_limit = {
 export const counter = {
   COUNTER_PACKETS: 0,
   COUNTER_DROPS: 16,
-  COUNTER_CREATED: 80,
-  COUNTER_DELETED: 83,
-  COUNTER_RESTORED: 86,
-  COUNTER_UPDATE_ERRORS: 89,
-  COUNTER_NAT_ATTEMPTS: 107,
-  COUNTER_EVENTS_LOST: 141,
-  COUNTER_COUNT: 142,
+  COUNTER_CREATED: 144,
+  COUNTER_DELETED: 147,
+  COUNTER_RESTORED: 150,
+  COUNTER_UPDATE_ERRORS: 153,
+  COUNTER_NAT_ATTEMPTS: 171,
+  COUNTER_EVENTS_LOST: 205,
+  COUNTER_COUNT: 206,
 } as const;
 
 export const ct_flag = {
@@ -57,7 +68,16 @@ export const drop_reason = {
   DROP_FRAGMENT_UNSUPPORTED: 13,
   DROP_PROTOCOL_UNSUPPORTED: 14,
   DROP_REWRITE: 15,
-  DROP_REASON_COUNT: 16,
+  DROP_SERVICE_NO_BACKEND: 16,
+  DROP_SERVICE_UNKNOWN_PORT: 17,
+  DROP_SERVICE_STATE_LOST: 18,
+  DROP_SERVICE_SOURCE_RANGE: 19,
+  DROP_SERVICE_NOT_EXTERNAL: 20,
+  DROP_TUNNEL_SOURCE: 21,
+  DROP_TUNNEL_MALFORMED: 22,
+  DROP_TUNNEL_NO_NODE: 23,
+  DROP_TOO_BIG: 24,
+  DROP_REASON_COUNT: 32,
 } as const;
 
 export const endpoint_flag = {
@@ -139,6 +159,27 @@ export const restored = {
   RESTORED_COUNT: 3,
 } as const;
 
+export const service_count = {
+  SERVICE_CONNECTIONS: 0,
+  SERVICE_DROPS: 1,
+  BACKEND_CONNECTIONS: 2,
+} as const;
+
+export const service_flag = {
+  SERVICE_FROM_OUTSIDE: 1,
+  SERVICE_AFFINITY: 2,
+  SERVICE_SOURCE_RANGES: 4,
+  SERVICE_DSR: 8,
+  SERVICE_RANDOM: 16,
+  SERVICE_TWO_SCOPES: 32,
+  SERVICE_ANY_PORT: 64,
+} as const;
+
+export const service_scope = {
+  SERVICE_EXTERNAL: 0,
+  SERVICE_INTERNAL: 1,
+} as const;
+
 export const table = {
   TABLE_CT_TCP: 0,
   TABLE_CT_ANY: 1,
@@ -169,6 +210,39 @@ export const verdict = {
   VERDICT_DROP: 3,
   VERDICT_COUNT: 4,
 } as const;
+
+export interface Affinity {
+  backend_id: number;
+  last_used: number;
+}
+
+export interface AffinityKey {
+  client: Uint8Array;
+  service_id: number;
+}
+
+export interface Backend {
+  addr: Uint8Array;
+  port: number;
+  proto: number;
+  state: number;
+  service_id: number;
+}
+
+export interface BackendAddress {
+  addr: Uint8Array;
+  port: number;
+  proto: number;
+}
+
+export interface BackendTable {
+  backends: number[];
+}
+
+export interface BackendTableKey {
+  service_id: number;
+  scope: number;
+}
 
 export interface ClockSample {
   jiffies: bigint;
@@ -229,6 +303,7 @@ export interface Device {
   port_min: number;
   port_max: number;
   flags: number;
+  tunnel_addr: number;
 }
 
 export interface Endpoint {
@@ -274,6 +349,7 @@ export interface NodeState {
 export interface Prefix {
   identity: number;
   flags: number;
+  tunnel: number;
 }
 
 export interface PrefixKey {
@@ -296,6 +372,39 @@ export interface ReapArgs {
   completed: number;
 }
 
+export interface RevNat {
+  addr: Uint8Array;
+  port: number;
+  service_id: number;
+}
+
+export interface Service {
+  id: number;
+  backends: number;
+  affinity_timeout: number;
+  rev_nat_index: number;
+  flags: number;
+}
+
+export interface ServiceCountKey {
+  id: number;
+  kind: number;
+  reason: number;
+}
+
+export interface ServiceKey {
+  addr: Uint8Array;
+  port: number;
+  proto: number;
+  scope: number;
+}
+
+export interface SourceRangeKey {
+  prefixlen: number;
+  service_id: number;
+  addr: Uint8Array;
+}
+
 export interface Tuple {
   saddr: Uint8Array;
   daddr: Uint8Array;
@@ -306,6 +415,12 @@ export interface Tuple {
 }
 
 export interface Layouts {
+  readonly affinity: Layout<Affinity>;
+  readonly affinity_key: Layout<AffinityKey>;
+  readonly backend: Layout<Backend>;
+  readonly backend_address: Layout<BackendAddress>;
+  readonly backend_table: Layout<BackendTable>;
+  readonly backend_table_key: Layout<BackendTableKey>;
   readonly clock_sample: Layout<ClockSample>;
   readonly config: Layout<Config>;
   readonly copy_args: Layout<CopyArgs>;
@@ -320,11 +435,61 @@ export interface Layouts {
   readonly prefix: Layout<Prefix>;
   readonly prefix_key: Layout<PrefixKey>;
   readonly reap_args: Layout<ReapArgs>;
+  readonly rev_nat: Layout<RevNat>;
+  readonly service: Layout<Service>;
+  readonly service_count_key: Layout<ServiceCountKey>;
+  readonly service_key: Layout<ServiceKey>;
+  readonly source_range_key: Layout<SourceRangeKey>;
   readonly tuple: Layout<Tuple>;
 }
 
 export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
   ipv4: {
+    affinity: {
+      size: 8,
+      fields: {
+        backend_id: { offset: 0, size: 4, kind: 'u32' },
+        last_used: { offset: 4, size: 4, kind: 'u32' },
+      },
+    },
+    affinity_key: {
+      size: 8,
+      fields: {
+        client: { offset: 0, size: 4, kind: 'bytes' },
+        service_id: { offset: 4, size: 4, kind: 'u32' },
+      },
+    },
+    backend: {
+      size: 12,
+      fields: {
+        addr: { offset: 0, size: 4, kind: 'bytes' },
+        port: { offset: 4, size: 2, kind: 'be16' },
+        proto: { offset: 6, size: 1, kind: 'u8' },
+        state: { offset: 7, size: 1, kind: 'u8' },
+        service_id: { offset: 8, size: 4, kind: 'u32' },
+      },
+    },
+    backend_address: {
+      size: 8,
+      fields: {
+        addr: { offset: 0, size: 4, kind: 'bytes' },
+        port: { offset: 4, size: 2, kind: 'be16' },
+        proto: { offset: 6, size: 1, kind: 'u8' },
+      },
+    },
+    backend_table: {
+      size: 65524,
+      fields: {
+        backends: { offset: 0, size: 65524, kind: 'u32', count: 16381 },
+      },
+    },
+    backend_table_key: {
+      size: 8,
+      fields: {
+        service_id: { offset: 0, size: 4, kind: 'u32' },
+        scope: { offset: 4, size: 4, kind: 'u32' },
+      },
+    },
     clock_sample: {
       size: 16,
       fields: {
@@ -388,12 +553,13 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     device: {
-      size: 12,
+      size: 16,
       fields: {
         addr: { offset: 0, size: 4, kind: 'bytes' },
         port_min: { offset: 4, size: 2, kind: 'u16' },
         port_max: { offset: 6, size: 2, kind: 'u16' },
         flags: { offset: 8, size: 4, kind: 'u32' },
+        tunnel_addr: { offset: 12, size: 4, kind: 'be32' },
       },
     },
     endpoint: {
@@ -449,10 +615,11 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     prefix: {
-      size: 8,
+      size: 12,
       fields: {
         identity: { offset: 0, size: 4, kind: 'u32' },
         flags: { offset: 4, size: 4, kind: 'u32' },
+        tunnel: { offset: 8, size: 4, kind: 'be32' },
       },
     },
     prefix_key: {
@@ -479,6 +646,49 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         completed: { offset: 44, size: 4, kind: 'u32' },
       },
     },
+    rev_nat: {
+      size: 12,
+      fields: {
+        addr: { offset: 0, size: 4, kind: 'bytes' },
+        port: { offset: 4, size: 2, kind: 'be16' },
+        service_id: { offset: 8, size: 4, kind: 'u32' },
+      },
+    },
+    service: {
+      size: 16,
+      fields: {
+        id: { offset: 0, size: 4, kind: 'u32' },
+        backends: { offset: 4, size: 4, kind: 'u32' },
+        affinity_timeout: { offset: 8, size: 4, kind: 'u32' },
+        rev_nat_index: { offset: 12, size: 2, kind: 'u16' },
+        flags: { offset: 14, size: 2, kind: 'u16' },
+      },
+    },
+    service_count_key: {
+      size: 8,
+      fields: {
+        id: { offset: 0, size: 4, kind: 'u32' },
+        kind: { offset: 4, size: 2, kind: 'u16' },
+        reason: { offset: 6, size: 2, kind: 'u16' },
+      },
+    },
+    service_key: {
+      size: 8,
+      fields: {
+        addr: { offset: 0, size: 4, kind: 'bytes' },
+        port: { offset: 4, size: 2, kind: 'be16' },
+        proto: { offset: 6, size: 1, kind: 'u8' },
+        scope: { offset: 7, size: 1, kind: 'u8' },
+      },
+    },
+    source_range_key: {
+      size: 12,
+      fields: {
+        prefixlen: { offset: 0, size: 4, kind: 'u32' },
+        service_id: { offset: 4, size: 4, kind: 'u32' },
+        addr: { offset: 8, size: 4, kind: 'bytes' },
+      },
+    },
     tuple: {
       size: 16,
       fields: {
@@ -492,6 +702,51 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
     },
   },
   ipv6: {
+    affinity: {
+      size: 8,
+      fields: {
+        backend_id: { offset: 0, size: 4, kind: 'u32' },
+        last_used: { offset: 4, size: 4, kind: 'u32' },
+      },
+    },
+    affinity_key: {
+      size: 20,
+      fields: {
+        client: { offset: 0, size: 16, kind: 'bytes' },
+        service_id: { offset: 16, size: 4, kind: 'u32' },
+      },
+    },
+    backend: {
+      size: 24,
+      fields: {
+        addr: { offset: 0, size: 16, kind: 'bytes' },
+        port: { offset: 16, size: 2, kind: 'be16' },
+        proto: { offset: 18, size: 1, kind: 'u8' },
+        state: { offset: 19, size: 1, kind: 'u8' },
+        service_id: { offset: 20, size: 4, kind: 'u32' },
+      },
+    },
+    backend_address: {
+      size: 20,
+      fields: {
+        addr: { offset: 0, size: 16, kind: 'bytes' },
+        port: { offset: 16, size: 2, kind: 'be16' },
+        proto: { offset: 18, size: 1, kind: 'u8' },
+      },
+    },
+    backend_table: {
+      size: 65524,
+      fields: {
+        backends: { offset: 0, size: 65524, kind: 'u32', count: 16381 },
+      },
+    },
+    backend_table_key: {
+      size: 8,
+      fields: {
+        service_id: { offset: 0, size: 4, kind: 'u32' },
+        scope: { offset: 4, size: 4, kind: 'u32' },
+      },
+    },
     clock_sample: {
       size: 16,
       fields: {
@@ -555,12 +810,13 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     device: {
-      size: 24,
+      size: 28,
       fields: {
         addr: { offset: 0, size: 16, kind: 'bytes' },
         port_min: { offset: 16, size: 2, kind: 'u16' },
         port_max: { offset: 18, size: 2, kind: 'u16' },
         flags: { offset: 20, size: 4, kind: 'u32' },
+        tunnel_addr: { offset: 24, size: 4, kind: 'be32' },
       },
     },
     endpoint: {
@@ -616,10 +872,11 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     prefix: {
-      size: 8,
+      size: 12,
       fields: {
         identity: { offset: 0, size: 4, kind: 'u32' },
         flags: { offset: 4, size: 4, kind: 'u32' },
+        tunnel: { offset: 8, size: 4, kind: 'be32' },
       },
     },
     prefix_key: {
@@ -644,6 +901,49 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         nat_deleted: { offset: 36, size: 4, kind: 'u32' },
         failed: { offset: 40, size: 4, kind: 'u32' },
         completed: { offset: 44, size: 4, kind: 'u32' },
+      },
+    },
+    rev_nat: {
+      size: 24,
+      fields: {
+        addr: { offset: 0, size: 16, kind: 'bytes' },
+        port: { offset: 16, size: 2, kind: 'be16' },
+        service_id: { offset: 20, size: 4, kind: 'u32' },
+      },
+    },
+    service: {
+      size: 16,
+      fields: {
+        id: { offset: 0, size: 4, kind: 'u32' },
+        backends: { offset: 4, size: 4, kind: 'u32' },
+        affinity_timeout: { offset: 8, size: 4, kind: 'u32' },
+        rev_nat_index: { offset: 12, size: 2, kind: 'u16' },
+        flags: { offset: 14, size: 2, kind: 'u16' },
+      },
+    },
+    service_count_key: {
+      size: 8,
+      fields: {
+        id: { offset: 0, size: 4, kind: 'u32' },
+        kind: { offset: 4, size: 2, kind: 'u16' },
+        reason: { offset: 6, size: 2, kind: 'u16' },
+      },
+    },
+    service_key: {
+      size: 20,
+      fields: {
+        addr: { offset: 0, size: 16, kind: 'bytes' },
+        port: { offset: 16, size: 2, kind: 'be16' },
+        proto: { offset: 18, size: 1, kind: 'u8' },
+        scope: { offset: 19, size: 1, kind: 'u8' },
+      },
+    },
+    source_range_key: {
+      size: 24,
+      fields: {
+        prefixlen: { offset: 0, size: 4, kind: 'u32' },
+        service_id: { offset: 4, size: 4, kind: 'u32' },
+        addr: { offset: 8, size: 16, kind: 'bytes' },
       },
     },
     tuple: {

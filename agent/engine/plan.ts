@@ -191,6 +191,7 @@ function deviceRow(
     port_min: ports.min,
     port_max: ports.max,
     flags: address ? device_flag.DEVICE_HAS_ADDRESS : 0,
+    tunnel_addr: 0,
   };
 }
 

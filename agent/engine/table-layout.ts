@@ -57,6 +57,10 @@ const TABLES: Readonly<Record<string, TableSpec>> = {
   prefixes: { key: 'prefix_key', value: 'prefix', worth: 'anew' },
   devices: { key: 'index', value: 'device', worth: 'anew' },
   nat_full: { key: 'tuple', value: 'nat_full', worth: 'anew' },
+  services: { key: 'service_key', value: 'service', worth: 'desired' },
+  backends: { key: 'index', value: 'backend', worth: 'desired' },
+  rev_nat: { key: 'index', value: 'rev_nat', worth: 'desired' },
+  affinity: { key: 'affinity_key', value: 'affinity', worth: 'kept' },
   events: { key: 'none', value: 'event', worth: 'anew' },
 };
 
