@@ -374,8 +374,8 @@ struct event {
 
 /* Index into `counters` (per CPU, __u64): a base plus an offset inside it. */
 enum counter {
-	COUNTER_PACKETS = 0,        /* + hook * VERDICT_COUNT + verdict */
-	COUNTER_DROPS = 16,         /* + hook * DROP_REASON_COUNT + reason */
+	COUNTER_PACKETS = 0,         /* + hook * VERDICT_COUNT + verdict */
+	COUNTER_DROPS = 16,          /* + hook * DROP_REASON_COUNT + reason */
 	COUNTER_CREATED = 144,       /* + table */
 	COUNTER_DELETED = 147,       /* + table */
 	COUNTER_RESTORED = 150,      /* + restored */

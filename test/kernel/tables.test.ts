@@ -67,7 +67,7 @@ test('rows are set, read and deleted', { skip: skipReason }, () => {
     maxEntries: 8,
   });
   const addr = parseAddress('192.168.1.5').bytes;
-  const row = { ifindex: 3, addr, port_min: 32_768, port_max: 65_535, flags: 1 };
+  const row = { ifindex: 3, addr, port_min: 32_768, port_max: 65_535, flags: 1, tunnel_addr: 0 };
   setDevice(devices, 'ipv4', row);
   assert.deepEqual(readDevices(devices, 'ipv4'), [row]);
   assert.equal(deleteDevice(devices, 3), true);

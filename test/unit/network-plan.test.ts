@@ -47,10 +47,24 @@ function plan(overrides: Partial<PlanInput> = {}) {
 test('a device leaves as its address, and has a row without one too', () => {
   const { rows, problems } = plan();
   assert.deepEqual(rows.ipv4.devices, [
-    { ifindex: 4, addr: Uint8Array.of(192, 0, 2, 2), port_min: 32768, port_max: 65535, flags: 1 },
+    {
+      ifindex: 4,
+      addr: Uint8Array.of(192, 0, 2, 2),
+      port_min: 32768,
+      port_max: 65535,
+      flags: 1,
+      tunnel_addr: 0,
+    },
   ]);
   assert.deepEqual(rows.ipv6.devices, [
-    { ifindex: 4, addr: new Uint8Array(16), port_min: 32768, port_max: 65535, flags: 0 },
+    {
+      ifindex: 4,
+      addr: new Uint8Array(16),
+      port_min: 32768,
+      port_max: 65535,
+      flags: 0,
+      tunnel_addr: 0,
+    },
   ]);
   assert.deepEqual(problems, []);
 });

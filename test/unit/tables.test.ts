@@ -17,17 +17,17 @@ test('labels are the names of the enums by their numbers', () => {
 });
 
 test('every counter has its place', () => {
-  const counters = nameCounters(Array.from({ length: 142 }, (_, i) => i));
+  const counters = nameCounters(Array.from({ length: 206 }, (_, i) => i));
   assert.equal(counters.packets.from_endpoint.pass, 0);
   assert.equal(counters.packets.to_netdev.drop, 15);
-  assert.equal(counters.drops.to_endpoint.malformed, 16 + 16 + 1);
-  assert.deepEqual(counters.created, { ct_tcp: 80, ct_any: 81, snat: 82 });
-  assert.deepEqual(counters.deleted, { ct_tcp: 83, ct_any: 84, snat: 85 });
-  assert.deepEqual(counters.restored, { forward: 86, reverse: 87, adopted: 88 });
-  assert.equal(counters.updateErrors.snat.other, 106);
+  assert.equal(counters.drops.to_endpoint.malformed, 16 + 32 + 1);
+  assert.deepEqual(counters.created, { ct_tcp: 144, ct_any: 145, snat: 146 });
+  assert.deepEqual(counters.deleted, { ct_tcp: 147, ct_any: 148, snat: 149 });
+  assert.deepEqual(counters.restored, { forward: 150, reverse: 151, adopted: 152 });
+  assert.equal(counters.updateErrors.snat.other, 170);
   assert.equal(counters.natAttempts.length, 34);
-  assert.equal(counters.natAttempts.at(-1), 140);
-  assert.equal(counters.eventsLost, 141);
+  assert.equal(counters.natAttempts.at(-1), 204);
+  assert.equal(counters.eventsLost, 205);
 });
 
 test('a tuple is written in network order, as the datapath keys it', () => {
