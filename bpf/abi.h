@@ -92,8 +92,8 @@ struct ct_entry {
 	__u32 src_identity;
 	__u32 backend_id;
 	__u32 next_ifindex; /* and the device; 0: only the stack can tell */
-	__u32 pad;
-	__u64 packets; /* with conntrack.accounting only */
+	__u32 looked;       /* s: when services, or a service flow's other entry, were last asked */
+	__u64 packets;      /* with conntrack.accounting only */
 	__u64 bytes;
 };
 
@@ -106,7 +106,8 @@ enum nat_class {
 };
 
 enum nat_flag {
-	NAT_NEEDS_CT = 0x01, /* the node's own flow, translated because a pod held its port */
+	NAT_NEEDS_CT = 0x01,  /* the node's own flow, translated because a pod held its port */
+	NAT_NODE_PORT = 0x02, /* a client's flow to a service, with a backend on another node */
 };
 
 /* Forward entry (kind OUT): the source to write. Reverse entry (kind IN): the

@@ -124,6 +124,7 @@ export const nat_class = {
 
 export const nat_flag = {
   NAT_NEEDS_CT: 1,
+  NAT_NODE_PORT: 2,
 } as const;
 
 export const nat_probe = {
@@ -294,6 +295,7 @@ export interface CtEntry {
   src_identity: number;
   backend_id: number;
   next_ifindex: number;
+  looked: number;
   packets: bigint;
   bytes: bigint;
 }
@@ -548,6 +550,7 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         src_identity: { offset: 32, size: 4, kind: 'u32' },
         backend_id: { offset: 36, size: 4, kind: 'u32' },
         next_ifindex: { offset: 40, size: 4, kind: 'u32' },
+        looked: { offset: 44, size: 4, kind: 'u32' },
         packets: { offset: 48, size: 8, kind: 'u64' },
         bytes: { offset: 56, size: 8, kind: 'u64' },
       },
@@ -805,6 +808,7 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
         src_identity: { offset: 56, size: 4, kind: 'u32' },
         backend_id: { offset: 60, size: 4, kind: 'u32' },
         next_ifindex: { offset: 64, size: 4, kind: 'u32' },
+        looked: { offset: 68, size: 4, kind: 'u32' },
         packets: { offset: 72, size: 8, kind: 'u64' },
         bytes: { offset: 80, size: 8, kind: 'u64' },
       },

@@ -11,7 +11,7 @@ const IPV6_TUPLE =
 const CT_HEAD = '78563412 01000000 ffffffff 1304 1a 1b';
 const IPV6_ADDRESS = '20010db8000000000000000000000005';
 const IPV6_HOP = '20010db8000000000000000000000001';
-const CT_TAIL = '9c40 07 02 0f00 0400 180c0000 13000000 29000000 00000000';
+const CT_TAIL = '9c40 07 02 0f00 0400 180c0000 13000000 29000000 05000000';
 const CT_ACCOUNTS = '00f2052a01000000 ffffffffffffff7f';
 const IPV4_CT = `${CT_HEAD} c0000205 c0000201 ${CT_TAIL} ${CT_ACCOUNTS}`;
 const IPV6_CT = `${CT_HEAD} ${IPV6_ADDRESS} ${IPV6_HOP} ${CT_TAIL} ${CT_ACCOUNTS}`;
@@ -51,7 +51,7 @@ test('a connection is read as the kernel wrote it', () => {
     ...{ expires: 0x12345678, last_tx_report: 1, last_rx_report: 0xffffffff, flags: 0x0413 },
     ...{ tx_flags_seen: 0x1a, rx_flags_seen: 0x1b, nat_port: 40_000, seen: 7 },
     ...{ nat_class: 2, nat_looked: 4 },
-    ...{ rev_nat_index: 15, src_identity: 3096, backend_id: 19, next_ifindex: 41 },
+    ...{ rev_nat_index: 15, src_identity: 3096, backend_id: 19, next_ifindex: 41, looked: 5 },
     ...{ packets: 5_000_000_000n, bytes: 2n ** 63n - 1n },
   };
   const ipv4 = second(layouts.ipv4.ct_entry, IPV4_CT);

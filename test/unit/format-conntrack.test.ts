@@ -42,6 +42,7 @@ function entry(fields: Partial<CtEntry>): CtEntry {
     src_identity: 0,
     backend_id: 0,
     next_ifindex: 0,
+    looked: 0,
     packets: 0n,
     bytes: 0n,
     ...fields,
