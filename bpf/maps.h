@@ -98,7 +98,7 @@ struct backend_table_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct backend_table);
+	__uint(value_size, sizeof(struct backend_table)); /* in BTF only where a program uses it */
 };
 
 struct {

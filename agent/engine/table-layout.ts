@@ -43,7 +43,7 @@ type Struct = keyof (typeof layouts)['ipv4'];
 
 interface TableSpec {
   key: Struct | 'address' | 'index' | 'none';
-  value: Struct | 'counters';
+  value: Struct | 'counters' | 'count' | 'index';
   worth: Worth;
 }
 
@@ -60,7 +60,12 @@ const TABLES: Readonly<Record<string, TableSpec>> = {
   services: { key: 'service_key', value: 'service', worth: 'desired' },
   backends: { key: 'index', value: 'backend', worth: 'desired' },
   rev_nat: { key: 'index', value: 'rev_nat', worth: 'desired' },
+  backend_addresses: { key: 'backend_address', value: 'index', worth: 'anew' },
+  backend_tables: { key: 'backend_table_key', value: 'backend_table', worth: 'anew' },
+  source_ranges: { key: 'source_range_key', value: 'index', worth: 'anew' },
   affinity: { key: 'affinity_key', value: 'affinity', worth: 'kept' },
+  service_counts: { key: 'service_count_key', value: 'count', worth: 'anew' },
+  tunnel_peers: { key: 'index', value: 'index', worth: 'anew' },
   events: { key: 'none', value: 'event', worth: 'anew' },
 };
 
@@ -164,8 +169,12 @@ function specOf(name: string): TableSpec {
   return spec;
 }
 
-function shapeOf(family: Family, struct: TableSpec['key']): Shape {
+function shapeOf(
+  family: Family,
+  struct: TableSpec['key'] | Exclude<TableSpec['value'], 'counters'>,
+): Shape {
   if (struct === 'none') return { size: 0, fields: {} };
+  if (struct === 'count') return { size: COUNTER_SIZE, fields: {} };
   if (struct === 'address') return { size: addressSize(family), fields: {} };
   if (struct === 'index') return { size: 4, fields: {} };
   const { size, fields } = layouts[family][struct];

@@ -18,6 +18,7 @@ for (const family of FAMILIES) {
       const { key, value } = tableLayout(family, name);
       using map = object.map(name);
       if (map.type === 'ringbuf') continue; // the kernel does not know what its records are
+      if (map.type === 'hash_of_maps') continue; // nor what the maps in it hold
       const { keySize, valueSize, maxEntries } = map;
       const size = name === 'counters' ? valueSize * maxEntries : valueSize;
       assert.deepEqual([name, key.size, value.size], [name, keySize, size]);
