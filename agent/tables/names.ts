@@ -1,4 +1,5 @@
 import {
+  backend_state,
   drop_reason,
   event_type,
   flow_class,
@@ -27,6 +28,7 @@ export type RestoredHalf = Label<typeof restored, 'RESTORED_'>;
 export type UpdateError = Label<typeof update_error, 'UPDATE_'>;
 export type EventType = Label<typeof event_type, 'EVENT_'>;
 export type NatClass = Label<typeof nat_class, 'NAT_CLASS_'>;
+export type BackendState = Label<typeof backend_state, 'BACKEND_'>;
 export type FlowClass = Label<typeof flow_class, 'FLOW_'>;
 
 /** Names by number: `HOOKS[2]` is `from_netdev`. */
@@ -44,6 +46,7 @@ export const RESTORED_HALVES: readonly RestoredHalf[] = labels(restored, 'RESTOR
 export const UPDATE_ERRORS: readonly UpdateError[] = labels(update_error, 'UPDATE_');
 export const EVENT_TYPES: readonly EventType[] = labels(event_type, 'EVENT_');
 export const NAT_CLASSES: readonly NatClass[] = labels(nat_class, 'NAT_CLASS_');
+export const BACKEND_STATES: readonly BackendState[] = labels(backend_state, 'BACKEND_');
 export const FLOW_CLASSES: readonly FlowClass[] = labels(flow_class, 'FLOW_');
 
 /** Numbers of an enum without gaps, from 0. */
