@@ -3,10 +3,15 @@ import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { decode } from '../../agent/abi/codec.ts';
 import { layouts } from '../../agent/abi/generated.ts';
+import { noStates } from '../../agent/cli/backend-pins.ts';
+import { describeBackend } from '../../agent/cli/backend-view.ts';
 import { countConntrack } from '../../agent/cli/ct-count.ts';
 import { conntrackJson } from '../../agent/cli/ct-format.ts';
+import { describeTable } from '../../agent/cli/maglev-view.ts';
 import { natJson } from '../../agent/cli/nat-format.ts';
 import { countPorts } from '../../agent/cli/nat-ports.ts';
+import { detailOf } from '../../agent/cli/service-detail.ts';
+import { describeService } from '../../agent/cli/service-view.ts';
 import { reportStatus } from '../../agent/cli/status-report.ts';
 
 const text = readFileSync(new URL('../../docs/json.md', import.meta.url), 'utf8');
@@ -39,11 +44,37 @@ const idle = reportStatus({
   capabilities: undefined,
 });
 
+const family = 'ipv4' as const;
+const place = { address: '10.0.1.10', port: 8000, protocol: 'TCP' };
+const backend = describeBackend(
+  { ...place, id: 1, family, serviceId: 1, state: 'active' },
+  undefined,
+  0,
+);
+const service = describeService(
+  {
+    ...{ id: 1, family, protocol: 'TCP', flags: 0, affinitySeconds: 0 },
+    ...{ frontends: [{ ...place, revNat: 1 }], eligible: { external: 1, internal: 1 } },
+    states: noStates(),
+  },
+  undefined,
+);
+const share = { external: 100, internal: 100 };
+const detail = detailOf(
+  [{ service, backends: [{ ...backend, share }], sourceRanges: [], connections: 0, drops: {} }],
+  undefined,
+);
+const table = describeTable(service, [backend], { scope: 'both', table: Uint32Array.of(1) });
+
 const documents: Record<string, object | undefined> = {
   'ct list': conntrackJson(FLOW, CT),
   'nat list': natJson(FLOW, NAT),
   'nat ports': ports.uses().next().value ?? undefined,
   'ct count': counts.counts()[0],
+  'service list': { ...service, ...service.frontends[0], ...service.eligible, ...service.backends },
+  'service get': { ...detail, ...detail.frontends[0], ...detail.backends[0]?.share },
+  'backend list': backend,
+  'maglev show': { ...table, ...table.backends[0] },
   status: { ...idle, ...idle.hooks[0] },
 };
 

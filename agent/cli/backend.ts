@@ -1,0 +1,73 @@
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import { FAMILIES } from '../lib/ip.ts';
+import { BACKEND_STATES, type BackendState } from '../tables/names.ts';
+import { readBackends } from './backend-pins.ts';
+import {
+  BACKEND_HEADING,
+  backendCells,
+  describeBackend,
+  type ListedBackend,
+} from './backend-view.ts';
+import type { OutputOptions } from './context.ts';
+import { addOutputOption, configOf, requirePins } from './context.ts';
+import { askServices } from './known-services.ts';
+import { createOutput, writeJsonArray, writeLines } from './output.ts';
+import { chooseService } from './service-choice.ts';
+import { readCounts } from './service-counts.ts';
+import { tableLines } from './text-table.ts';
+
+interface BackendOptions extends OutputOptions {
+  service?: string;
+  state?: BackendState;
+}
+
+export function register(program: Command): void {
+  const backend = program.command('backend').description('backends of services');
+  addOutputOption(backend.command('list'))
+    .description('print the backends with their states')
+    .option('--service <name>', 'of this service, by name or number')
+    .addOption(new Option('--state <state>', 'in this state').choices([...BACKEND_STATES]))
+    .action(list);
+}
+
+async function list(options: BackendOptions, command: Command): Promise<void> {
+  const { bpffs, runDir } = configOf(command).state;
+  requirePins(bpffs);
+  const backends = await listBackends(bpffs, runDir, options);
+  const out = createOutput();
+  if (options.output === 'json') await writeJsonArray(out, backends());
+  else
+    await writeLines(
+      out,
+      tableLines(BACKEND_HEADING, () => cellsOf(backends())),
+    );
+}
+
+function* cellsOf(backends: Iterable<ListedBackend>) {
+  for (const backend of backends) yield backendCells(backend);
+}
+
+/** May be gone through twice. */
+async function listBackends(
+  bpffs: string,
+  runDir: string,
+  { service, state }: BackendOptions,
+): Promise<() => Generator<ListedBackend, void, undefined>> {
+  const known = await askServices(runDir);
+  const ids = service === undefined ? undefined : chooseService(service, known).ids;
+  const families = FAMILIES.map(async (family) => {
+    const [{ all }, counts] = [await readBackends(bpffs, family), await readCounts(bpffs, family)];
+    return { all, counts };
+  });
+  const pinned = await Promise.all(families);
+  return function* backends() {
+    for (const { all, counts } of pinned) {
+      for (const backend of all()) {
+        if (ids && !ids.includes(backend.serviceId)) continue;
+        if (state && backend.state !== state) continue;
+        yield describeBackend(backend, known, counts.backendConnections(backend.id));
+      }
+    }
+  };
+}

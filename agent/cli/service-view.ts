@@ -1,0 +1,100 @@
+import { service_flag } from '../abi/generated.ts';
+import type { Family } from '../lib/ip.ts';
+import type { ServiceView } from '../services/view.ts';
+import { noStates, type StateCounts } from './backend-pins.ts';
+import type { Eligible, PinnedService } from './service-pins.ts';
+
+export type ServiceState = 'ready' | 'no_backend' | 'pending' | 'rejected';
+
+/** An address, port and protocol that a service answers on. */
+export interface ListedFrontend {
+  address: string;
+  port: number;
+  protocol: string;
+  /** Null of one that is not in the datapath. */
+  revNat: number | null;
+}
+
+/**
+ * A service as listings show it: one element for each family and protocol of its frontends, since
+ * each of them has backends and tables of its own. What only the daemon knows is null without it.
+ */
+export interface ListedService {
+  /** Null of one that is not in the datapath. */
+  id: number | null;
+  name: string | null;
+  type: string | null;
+  source: 'config' | 'api' | null;
+  state: ServiceState;
+  problems: string[];
+  family: Family | null;
+  protocol: string | null;
+  frontends: ListedFrontend[];
+  /** Whether the network may use it. */
+  external: boolean;
+  algorithm: string;
+  forwarding: string;
+  /** Seconds; null without affinity. */
+  affinityTimeout: number | null;
+  /** Whether only some clients are let in. */
+  restricted: boolean;
+  /** Backends that new connections are given to. */
+  eligible: Eligible;
+  /** All backends, by state. */
+  backends: StateCounts;
+}
+
+/** A service of the datapath, with what the daemon knows of it. */
+export function describeService(
+  pinned: PinnedService,
+  known: ServiceView | undefined,
+): ListedService {
+  const { id, family, protocol, frontends, flags, affinitySeconds, eligible, states } = pinned;
+  const has = (flag: number) => (flags & flag) !== 0;
+  const isServed = eligible.external > 0 || eligible.internal > 0;
+  return {
+    id,
+    name: known?.name ?? null,
+    type: known?.type ?? null,
+    source: known?.source ?? null,
+    state: isServed ? 'ready' : 'no_backend',
+    problems: known?.problems ?? [],
+    family,
+    protocol,
+    frontends,
+    external: has(service_flag.SERVICE_FROM_OUTSIDE),
+    algorithm: has(service_flag.SERVICE_RANDOM) ? 'random' : 'maglev',
+    forwarding: has(service_flag.SERVICE_DSR) ? 'dsr' : 'snat',
+    affinityTimeout: has(service_flag.SERVICE_AFFINITY) ? affinitySeconds : null,
+    restricted: has(service_flag.SERVICE_SOURCE_RANGES),
+    eligible,
+    backends: states,
+  };
+}
+
+/** A service that is asked for and not in the datapath. */
+export function describeAbsent(known: ServiceView): ListedService {
+  const backends = noStates();
+  for (const { state } of known.backends) backends[state]++;
+  return {
+    id: null,
+    name: known.name,
+    type: known.type,
+    source: known.source,
+    state: known.state === 'rejected' ? 'rejected' : 'pending',
+    problems: known.problems,
+    family: null,
+    protocol: null,
+    frontends: known.frontends.map(({ address, port, protocol }) => ({
+      ...{ address, port, protocol },
+      revNat: null,
+    })),
+    external: known.type !== 'ClusterIP',
+    algorithm: known.algorithm,
+    forwarding: known.forwarding,
+    affinityTimeout: known.sessionAffinity,
+    restricted: known.sourceRanges.length > 0,
+    eligible: { external: 0, internal: 0 },
+    backends,
+  };
+}

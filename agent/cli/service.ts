@@ -1,0 +1,80 @@
+import type { Command } from 'commander';
+import { FAMILIES } from '../lib/ip.ts';
+import type { OutputOptions } from './context.ts';
+import { addOutputOption, configOf, requirePins } from './context.ts';
+import { askServices, type KnownServices } from './known-services.ts';
+import { createOutput, writeJson, writeJsonArray, writeLines } from './output.ts';
+import { chooseService, noService } from './service-choice.ts';
+import { detailLines, detailOf, type ServicePart } from './service-detail.ts';
+import { SERVICE_HEADING, serviceRows } from './service-lines.ts';
+import { readParts } from './service-parts.ts';
+import { readServices } from './service-pins.ts';
+import { describeAbsent, describeService, type ListedService } from './service-view.ts';
+import { tableLines } from './text-table.ts';
+
+export function register(program: Command): void {
+  const service = program.command('service').description('services and where they lead');
+  addOutputOption(service.command('list')).description('print the services').action(list);
+  addOutputOption(service.command('get <name>'))
+    .description('print one, by name or number: frontends, backends, what was counted')
+    .action(get);
+}
+
+async function list(options: OutputOptions, command: Command): Promise<void> {
+  const { bpffs, runDir } = configOf(command).state;
+  requirePins(bpffs);
+  const services = await listServices(bpffs, await askServices(runDir));
+  const out = createOutput();
+  if (options.output === 'json') await writeJsonArray(out, services());
+  else
+    await writeLines(
+      out,
+      tableLines(SERVICE_HEADING, () => rowsOf(services())),
+    );
+}
+
+function* rowsOf(services: Iterable<ListedService>) {
+  for (const service of services) yield* serviceRows(service);
+}
+
+/** Those of the datapath, then those that are asked for and not there; may be gone through twice. */
+async function listServices(
+  bpffs: string,
+  known: KnownServices | undefined,
+): Promise<() => Generator<ListedService, void, undefined>> {
+  const pinned = await Promise.all(FAMILIES.map((family) => readServices(bpffs, family)));
+  return function* services() {
+    const seen = new Set<string>();
+    for (const all of pinned) {
+      for (const service of all()) {
+        const owner = known?.byId(service.id);
+        if (owner) seen.add(owner.name);
+        yield describeService(service, owner);
+      }
+    }
+    for (const service of known?.all ?? []) {
+      if (!seen.has(service.name)) yield describeAbsent(service);
+    }
+  };
+}
+
+async function get(word: string, options: OutputOptions, command: Command): Promise<void> {
+  const { bpffs, runDir } = configOf(command).state;
+  requirePins(bpffs);
+  const services = await askServices(runDir);
+  const { ids, known } = chooseService(word, services);
+  const [part = known && absentPart(describeAbsent(known)), ...others] = await readParts(
+    bpffs,
+    ids,
+    services,
+  );
+  if (!part) throw noService(word);
+  const detail = detailOf([part, ...others], known);
+  const out = createOutput();
+  if (options.output === 'json') await writeJson(out, detail);
+  else await writeLines(out, detailLines(detail));
+}
+
+function absentPart(service: ListedService): ServicePart {
+  return { service, backends: [], sourceRanges: [], connections: 0, drops: {} };
+}
