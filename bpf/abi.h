@@ -408,6 +408,8 @@ struct node_state {
 struct family_state {
 	__u32 node_translated; /* not 0: some flow of the node itself has NAT entries */
 	__u32 pressure_told;   /* s; when EVENT_NAT_PRESSURE was last sent */
+	__u32 errors_second;   /* s; in which ICMP errors were last sent, */
+	__u32 errors_sent;     /* and how many */
 };
 
 /* Load-time settings: .rodata of every program, folded by the verifier. */

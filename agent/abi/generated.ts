@@ -324,6 +324,8 @@ export interface Event {
 export interface FamilyState {
   node_translated: number;
   pressure_told: number;
+  errors_second: number;
+  errors_sent: number;
 }
 
 export interface NatEntry {
@@ -583,10 +585,12 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     family_state: {
-      size: 8,
+      size: 16,
       fields: {
         node_translated: { offset: 0, size: 4, kind: 'u32' },
         pressure_told: { offset: 4, size: 4, kind: 'u32' },
+        errors_second: { offset: 8, size: 4, kind: 'u32' },
+        errors_sent: { offset: 12, size: 4, kind: 'u32' },
       },
     },
     nat_entry: {
@@ -841,10 +845,12 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     family_state: {
-      size: 8,
+      size: 16,
       fields: {
         node_translated: { offset: 0, size: 4, kind: 'u32' },
         pressure_told: { offset: 4, size: 4, kind: 'u32' },
+        errors_second: { offset: 8, size: 4, kind: 'u32' },
+        errors_sent: { offset: 12, size: 4, kind: 'u32' },
       },
     },
     nat_entry: {

@@ -13,6 +13,7 @@ struct ip_addr {
 	__be32 addr;
 };
 
+#include "../lib/csum.h"
 #include "../lib/packet.h"
 
 #include <linux/ip.h>
@@ -32,6 +33,8 @@ struct ip_addr {
 #define ICMP_PARAMETERPROB         12
 #define ICMP_PORT_UNREACHABLE_TYPE ICMP_DEST_UNREACH
 #define ICMP_PORT_UNREACHABLE_CODE 3
+#define ICMP_TOO_BIG_TYPE          ICMP_DEST_UNREACH
+#define ICMP_TOO_BIG_CODE          4
 
 static __always_inline bool ip_addr_equal(const struct ip_addr *a, const struct ip_addr *b)
 {
@@ -121,6 +124,49 @@ static __always_inline bool ip_header_tuple(const struct ip_header *header, stru
 	tuple->daddr.addr = header->ip.daddr;
 	tuple->proto = header->ip.protocol;
 	return header->ip.version == 4 && header->ip.ihl == 5;
+}
+
+/* The header of an ICMP message of `length` bytes. */
+static __always_inline void ip_header_fill(struct ip_header *header, const struct ip_addr *from,
+					   const struct ip_addr *to, __u32 length)
+{
+	__builtin_memset(header, 0, sizeof(*header));
+	header->ip.version = 4;
+	header->ip.ihl = sizeof(header->ip) / 4;
+	header->ip.tot_len = bpf_htons(sizeof(header->ip) + length);
+	header->ip.ttl = 64;
+	header->ip.protocol = IPPROTO_ICMP;
+	header->ip.saddr = from->addr;
+	header->ip.daddr = to->addr;
+	header->ip.check = csum_fold(csum_add(&header->ip, sizeof(header->ip), 0));
+}
+
+/* What an ICMP message's checksum covers besides itself: nothing. */
+static __always_inline __u32 icmp_pseudo_sum(const struct ip_addr *from, const struct ip_addr *to,
+					     __u32 length)
+{
+	return 0;
+}
+
+/* DSCP and ECN (RFC 2474, RFC 3168), or 0. */
+static __always_inline __u8 ip_traffic_class(struct __sk_buff *skb)
+{
+	struct cursor cursor = { .skb = skb, .off = ETH_HLEN };
+	struct iphdr *ip = cursor_take(&cursor, sizeof(*ip));
+
+	return ip ? ip->tos : 0;
+}
+
+static __always_inline int ip_write_traffic_class(struct __sk_buff *skb, __u8 class)
+{
+	struct cursor cursor = { .skb = skb, .off = ETH_HLEN };
+	struct iphdr *ip = cursor_take(&cursor, sizeof(*ip));
+
+	if (!ip)
+		return -DROP_REWRITE;
+	ip_csum_replace(&ip->check, bpf_htonl(ip->tos), bpf_htonl(class));
+	ip->tos = class;
+	return 0;
 }
 
 /* Rewrites the source or the destination; the transport's checksum is the caller's. */

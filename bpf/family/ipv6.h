@@ -14,6 +14,7 @@ struct ip_addr {
 };
 
 #include "../config.h"
+#include "../lib/csum.h"
 #include "../lib/packet.h"
 
 #include <linux/icmpv6.h>
@@ -28,6 +29,8 @@ struct ip_addr {
 
 #define ICMP_PORT_UNREACHABLE_TYPE ICMPV6_DEST_UNREACH
 #define ICMP_PORT_UNREACHABLE_CODE ICMPV6_PORT_UNREACH
+#define ICMP_TOO_BIG_TYPE          ICMPV6_PKT_TOOBIG
+#define ICMP_TOO_BIG_CODE          0
 
 /* Extension headers that are walked before a packet is given up on. */
 #define IP_EXTENSION_HEADERS       8
@@ -151,6 +154,53 @@ static __always_inline bool ip_header_tuple(const struct ip_header *header, stru
 	__builtin_memcpy(&tuple->daddr, &header->ip.daddr, sizeof(tuple->daddr));
 	tuple->proto = header->ip.nexthdr;
 	return header->ip.version == 6;
+}
+
+/* The header of an ICMP message of `length` bytes. */
+static __always_inline void ip_header_fill(struct ip_header *header, const struct ip_addr *from,
+					   const struct ip_addr *to, __u32 length)
+{
+	__builtin_memset(header, 0, sizeof(*header));
+	header->ip.version = 6;
+	header->ip.payload_len = bpf_htons(length);
+	header->ip.nexthdr = IPPROTO_ICMPV6;
+	header->ip.hop_limit = 64;
+	__builtin_memcpy(&header->ip.saddr, from, sizeof(*from));
+	__builtin_memcpy(&header->ip.daddr, to, sizeof(*to));
+}
+
+/* What an ICMP message's checksum covers besides itself (RFC 8200, 8.1). */
+static __always_inline __u32 icmp_pseudo_sum(const struct ip_addr *from, const struct ip_addr *to,
+					     __u32 length)
+{
+	__u32 sum = csum_add(to, sizeof(*to), csum_add(from, sizeof(*from), 0));
+
+	return csum_add_word(sum, bpf_htonl(length + IPPROTO_ICMPV6));
+}
+
+/* DSCP and ECN (RFC 2474, RFC 3168), or 0. */
+static __always_inline __u8 ip_traffic_class(struct __sk_buff *skb)
+{
+	struct cursor cursor = { .skb = skb, .off = ETH_HLEN };
+	__be32 *word = cursor_take(&cursor, sizeof(struct ipv6hdr));
+
+	return word ? bpf_ntohl(*word) >> 20 : 0;
+}
+
+/* No header checksum cancels it, so a checksum that the device computed over the whole
+ * packet is told. */
+static __always_inline int ip_write_traffic_class(struct __sk_buff *skb, __u8 class)
+{
+	struct cursor cursor = { .skb = skb, .off = ETH_HLEN };
+	__be32 *word = cursor_take(&cursor, sizeof(struct ipv6hdr));
+	__be32 old;
+
+	if (!word)
+		return -DROP_REWRITE;
+	old = *word;
+	*word = (old & bpf_htonl(0xf00fffff)) | bpf_htonl(class << 20);
+	bpf_csum_update(skb, csum_add_word(~old, *word));
+	return 0;
 }
 
 /* Rewrites the source or the destination; the transport's checksum is the caller's. */

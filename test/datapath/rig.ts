@@ -418,8 +418,8 @@ function counterName(index: number, hook: Hook): string {
     const name = ['pass', 'deliver', 'forward', 'drop'][verdict];
     return of === hookBase ? `verdict ${name}` : `hook ${of} verdict ${name}`;
   }
-  if (within(counter.COUNTER_DROPS, 64)) {
-    const reason = (index - counter.COUNTER_DROPS) & 15;
+  if (within(counter.COUNTER_DROPS, hookNumbers.HOOK_COUNT * drop_reason.DROP_REASON_COUNT)) {
+    const reason = (index - counter.COUNTER_DROPS) % drop_reason.DROP_REASON_COUNT;
     const name = Object.entries(drop_reason).find(([, number]) => number === reason)?.[0];
     return `drop ${name?.slice('DROP_'.length).toLowerCase()}`;
   }
