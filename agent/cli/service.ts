@@ -1,9 +1,11 @@
 import type { Command } from 'commander';
 import { FAMILIES } from '../lib/ip.ts';
+import { agentClient } from './client.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, requirePins } from './context.ts';
 import { askServices, type KnownServices } from './known-services.ts';
 import { createOutput, writeJson, writeJsonArray, writeLines } from './output.ts';
+import { applyServices } from './service-apply.ts';
 import { chooseService, noService } from './service-choice.ts';
 import { detailLines, detailOf, type ServicePart } from './service-detail.ts';
 import { SERVICE_HEADING, serviceRows } from './service-lines.ts';
@@ -18,6 +20,11 @@ export function register(program: Command): void {
   addOutputOption(service.command('get <name>'))
     .description('print one, by name or number: frontends, backends, what was counted')
     .action(get);
+  addOutputOption(service.command('apply'))
+    .description('create or change the services of a file, in YAML or JSON')
+    .requiredOption('-f, --filename <file>', 'one service, a list, or services: […]; - for stdin')
+    .action(applyServices);
+  service.command('delete <name>').description('delete a service that was applied').action(remove);
 }
 
 async function list(options: OutputOptions, command: Command): Promise<void> {
@@ -77,4 +84,10 @@ async function get(word: string, options: OutputOptions, command: Command): Prom
 
 function absentPart(service: ListedService): ServicePart {
   return { service, backends: [], sourceRanges: [], connections: 0, drops: {} };
+}
+
+async function remove(name: string, _options: unknown, command: Command): Promise<void> {
+  const { runDir } = configOf(command).state;
+  await agentClient(runDir).delete(`/v1/services/${encodeURIComponent(name)}`);
+  await writeLines(createOutput(), [`service ${name} deleted`]);
 }
