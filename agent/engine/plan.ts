@@ -1,5 +1,5 @@
 import { device_flag, endpoint_flag } from '../abi/generated.ts';
-import { addressSize, type Family, formatAddress, parseAddress } from '../lib/ip.ts';
+import { addressNumber, addressSize, type Family, formatAddress, parseAddress } from '../lib/ip.ts';
 import type { DeviceRow } from '../tables/devices.ts';
 import type { Endpoint, EndpointRow } from '../tables/endpoints.ts';
 import type { PrefixRow } from '../tables/prefixes.ts';
@@ -12,7 +12,7 @@ import {
   nodeAddresses,
   notEthernet,
 } from './network.ts';
-import { type PrefixSources, prefixRows } from './prefixes.ts';
+import { type PrefixSources, prefixRows, tunnelPeers } from './prefixes.ts';
 
 /** A row for an address of the node itself. */
 const HOST: Endpoint = {
@@ -38,6 +38,8 @@ export interface FamilyRows {
   devices: DeviceRow[];
   endpoints: EndpointRow[];
   prefixes: PrefixRow[];
+  /** IPv4 addresses of the other nodes, in both families. */
+  tunnelPeers: Uint8Array[];
 }
 
 /** An endpoint whose interface is there. */
@@ -83,6 +85,7 @@ export function makePlan(input: PlanInput): Plan {
     devices: devices.map((link) => deviceRow(input, link, family)),
     endpoints: endpointRows(network, endpoints, family, problems),
     prefixes: prefixRows(family, input.prefixes),
+    tunnelPeers: tunnelPeers(input.prefixes),
   });
   const [ipv4, ipv6] = [rowsOf('ipv4'), rowsOf('ipv6')];
   for (const link of devices) {
@@ -191,8 +194,14 @@ function deviceRow(
     port_min: ports.min,
     port_max: ports.max,
     flags: address ? device_flag.DEVICE_HAS_ADDRESS : 0,
-    tunnel_addr: 0,
+    tunnel_addr: tunnelAddress(network, link),
   };
+}
+
+/** The other nodes know this one by it: the device's own, whatever pods leave as. */
+function tunnelAddress(network: NetworkState, { ifindex }: Interface): number {
+  const address = egressAddress(network, ifindex, 'ipv4', []);
+  return address ? addressNumber(address) : 0;
 }
 
 function ofFamily(addresses: readonly string[], family: Family): Uint8Array[] {

@@ -29,6 +29,7 @@ export interface FamilyTables {
   devices: RowTable<DeviceRow>;
   endpoints: RowTable<EndpointRow>;
   prefixes: RowTable<PrefixRow>;
+  tunnelPeers: RowTable<Uint8Array>;
 }
 
 export interface ReconcileContext extends AttachOptions {
@@ -45,6 +46,7 @@ interface Changes {
   devices: RowChanges<DeviceRow>;
   endpoints: RowChanges<EndpointRow>;
   prefixes: RowChanges<PrefixRow>;
+  tunnelPeers: RowChanges<Uint8Array>;
   /** Of the endpoints to set, those of pods that are new, or behind another interface so far. */
   moved: EndpointRow[];
 }
@@ -74,7 +76,8 @@ export async function reconcile(plan: Plan, context: ReconcileContext): Promise<
 /** All but those of new endpoints. */
 function setRows(changes: Record<Family, Changes>, { tables }: ReconcileContext): void {
   for (const family of FAMILIES) {
-    const { prefixes, devices, endpoints, moved } = changes[family];
+    const { prefixes, devices, endpoints, tunnelPeers, moved } = changes[family];
+    for (const row of tunnelPeers.set) tables[family].tunnelPeers.set(row);
     for (const row of prefixes.set) tables[family].prefixes.set(row);
     for (const row of devices.set) tables[family].devices.set(row);
     const staying = endpoints.set.filter((row) => !moved.includes(row));
@@ -111,6 +114,7 @@ async function removeRows(
     }
     for (const row of changes[family].prefixes.remove) tables[family].prefixes.remove(row);
     for (const row of changes[family].devices.remove) tables[family].devices.remove(row);
+    for (const row of changes[family].tunnelPeers.remove) tables[family].tunnelPeers.remove(row);
   }
   await scrubAndLog(left, 'leaving', context, 'flows of removed endpoints deleted');
 }
@@ -146,7 +150,7 @@ function attachIfThere(
 }
 
 function compare(plan: Plan, { tables }: ReconcileContext, family: Family): Changes {
-  const { devices, endpoints, prefixes } = plan.rows[family];
+  const { devices, endpoints, prefixes, tunnelPeers } = plan.rows[family];
   const actual = tables[family];
   const placed = actual.endpoints.read();
   return {
@@ -162,14 +166,15 @@ function compare(plan: Plan, { tables }: ReconcileContext, family: Family): Chan
       prefixes,
       actual.prefixes.read(),
       ({ prefix }) => formatPrefix(prefix),
-      ({ flags }) => `${flags}`,
+      ({ flags, tunnel }) => `${flags} ${tunnel}`,
     ),
+    tunnelPeers: diffRows(tunnelPeers, actual.tunnelPeers.read(), formatAddress, () => ''),
     moved: movedRows(placed, endpoints),
   };
 }
 
-function deviceText({ addr, port_min, port_max, flags }: DeviceRow): string {
-  return [formatAddress(addr), port_min, port_max, flags].join();
+function deviceText({ addr, port_min, port_max, flags, tunnel_addr }: DeviceRow): string {
+  return [formatAddress(addr), port_min, port_max, flags, tunnel_addr].join();
 }
 
 /** Rows of pods whose address no row, or one of another interface, stands for so far. */

@@ -176,6 +176,16 @@ export class BpfMap extends Owned {
   }
 
   /**
+   * Outer maps: puts as many maps as there are keys into slots, off the event loop, and returns
+   * after every program has seen them.
+   */
+  async updateFds(keys: Uint8Array, inner: readonly Owned[]): Promise<void> {
+    if (!isMapInMap(this.type)) throw new TypeError(`${this.name} is no map of maps`);
+    const values = new Uint8Array(Uint32Array.from(inner, (map) => map[HANDLE].fd).buffer);
+    await this.updateBatch(keys, values, inner.length);
+  }
+
+  /**
    * Outer maps: puts a map into a slot, or empties it, off the event loop: it takes until every
    * program that began before has ended.
    */

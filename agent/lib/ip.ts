@@ -82,6 +82,11 @@ export function formatEndpoint(bytes: Uint8Array, port: number): string {
   return bytes.length === 16 ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
+/** An IPv4 address as one number. */
+export function addressNumber(bytes: Uint8Array): number {
+  return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0);
+}
+
 export function familyOf(bytes: Uint8Array): Family {
   return bytes.length === 4 ? 'ipv4' : 'ipv6';
 }

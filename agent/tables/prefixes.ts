@@ -8,6 +8,8 @@ export interface PrefixRow {
   identity: number;
   /** enum prefix_flag */
   flags: number;
+  /** IPv4 address of the node that has it, as a number; 0: none. */
+  tunnel: number;
 }
 
 export function readPrefixes(map: BpfMap, family: Family): PrefixRow[] {
@@ -18,8 +20,8 @@ export function readPrefixes(map: BpfMap, family: Family): PrefixRow[] {
   });
 }
 
-export function setPrefix(map: BpfMap, { prefix, identity, flags }: PrefixRow): void {
-  map.update(prefixKey(prefix), encode(layouts[prefix.family].prefix, { identity, flags }));
+export function setPrefix(map: BpfMap, { prefix, ...value }: PrefixRow): void {
+  map.update(prefixKey(prefix), encode(layouts[prefix.family].prefix, value));
 }
 
 /** False when there was none. */

@@ -94,7 +94,7 @@ test('rows are set, read and deleted', { skip: skipReason }, () => {
     maxEntries: 8,
     flags: MAP_FLAGS.noPrealloc,
   });
-  const wide = { prefix: parsePrefix('10.0.0.0/8'), identity: 0, flags: 1 };
+  const wide = { prefix: parsePrefix('10.0.0.0/8'), identity: 0, flags: 1, tunnel: 0xc0a8_0106 };
   setPrefix(prefixes, wide);
   assert.deepEqual(readPrefixes(prefixes, 'ipv4'), [wide]);
   assert.equal(deletePrefix(prefixes, wide.prefix), true);

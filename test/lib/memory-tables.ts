@@ -11,6 +11,7 @@ function familyTables(): FamilyTables {
     devices: memoryTable(({ ifindex }) => `${ifindex}`),
     endpoints: memoryTable(({ addr }) => formatAddress(addr)),
     prefixes: memoryTable(({ prefix }) => formatPrefix(prefix)),
+    tunnelPeers: memoryTable(formatAddress),
   };
 }
 

@@ -53,7 +53,7 @@ test('a device leaves as its address, and has a row without one too', () => {
       port_min: 32768,
       port_max: 65535,
       flags: 1,
-      tunnel_addr: 0,
+      tunnel_addr: 0xc000_0202,
     },
   ]);
   assert.deepEqual(rows.ipv6.devices, [
@@ -63,7 +63,7 @@ test('a device leaves as its address, and has a row without one too', () => {
       port_min: 32768,
       port_max: 65535,
       flags: 0,
-      tunnel_addr: 0,
+      tunnel_addr: 0xc000_0202,
     },
   ]);
   assert.deepEqual(problems, []);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type PrefixSources, prefixRows } from '../../agent/engine/prefixes.ts';
+import { type PrefixSources, prefixRows, tunnelPeers } from '../../agent/engine/prefixes.ts';
 import { type Family, formatPrefix } from '../../agent/lib/ip.ts';
 
 const NO_MASQUERADE = 1;
@@ -60,4 +60,34 @@ test('the default prefix is around everything', () => {
     rows('ipv6', sources).map(([, flags]) => flags),
     [NO_MASQUERADE, NO_MASQUERADE | LOCAL_PODS],
   );
+});
+
+test('a pod of another node is tunnelled to its node, also under a narrower prefix', () => {
+  const sources = {
+    exclude: ['10.0.2.128/25', '10.0.0.0/8'],
+    podCIDRs: ['10.0.2.64/26'],
+    nodes: [{ address: '192.168.1.6', podCIDRs: ['10.0.2.0/24', 'fd00:2::/64'] }],
+  };
+  const tunnels = (family: Family) =>
+    prefixRows(family, sources).map((row) => [formatPrefix(row.prefix), row.tunnel]);
+  const nodeB = 0xc0a8_0106;
+  assert.deepEqual(tunnels('ipv4'), [
+    ['10.0.0.0/8', 0],
+    ['10.0.2.0/24', nodeB],
+    ['10.0.2.128/25', nodeB],
+    ['10.0.2.64/26', 0],
+    ['192.168.1.6/32', nodeB],
+  ]);
+  assert.deepEqual(tunnels('ipv6'), [['fd00:2::/64', nodeB]]);
+  assert.deepEqual(tunnelPeers(sources), [Uint8Array.of(192, 168, 1, 6)]);
+});
+
+test('a node without an IPv4 address is no end of a tunnel', () => {
+  const nodes = [{ address: '2001:db8::6', podCIDRs: ['10.0.2.0/24'] }];
+  const sources = { exclude: [], podCIDRs: [], nodes };
+  assert.deepEqual(
+    prefixRows('ipv4', sources).map(({ tunnel }) => tunnel),
+    [0],
+  );
+  assert.deepEqual(tunnelPeers(sources), []);
 });
