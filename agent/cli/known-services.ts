@@ -1,6 +1,10 @@
-import { SekishoError } from '../lib/errors.ts';
+import { type ErrorCode, SekishoError } from '../lib/errors.ts';
 import type { ServiceView } from '../services/view.ts';
 import { agentClient } from './client.ts';
+
+const SILENCE: readonly ErrorCode[] = ['E_NOT_RUNNING', 'E_NOT_FOUND'];
+const NOTE =
+  'sekisho: note: the agent does not answer: names, types, weights and what it rejected are left out\n';
 
 /** What the daemon says of services. */
 export interface KnownServices {
@@ -17,15 +21,20 @@ export interface KnownServices {
  * without the daemon these are left out, which a line on stderr says.
  */
 export async function askServices(runDir: string): Promise<KnownServices | undefined> {
+  const known = await findServices(runDir);
+  if (!known) process.stderr.write(NOTE);
+  return known;
+}
+
+/** The same without a word. An agent of a version without services knows nothing either. */
+export async function findServices(runDir: string): Promise<KnownServices | undefined> {
   try {
     const { services } = await agentClient(runDir).get<{ services: ServiceView[] }>('/v1/services');
     return indexServices(services);
   } catch (error) {
-    if (!(error instanceof SekishoError && error.code === 'E_NOT_RUNNING')) throw error;
-    process.stderr.write(
-      'sekisho: note: the agent does not answer: names, types, weights and what it rejected are left out\n',
-    );
-    return undefined;
+    const isSilent = error instanceof SekishoError && SILENCE.includes(error.code);
+    if (isSilent) return undefined;
+    throw error;
   }
 }
 

@@ -1,17 +1,16 @@
 import type { Command } from 'commander';
-import { FAMILIES } from '../lib/ip.ts';
 import { agentClient } from './client.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, requirePins } from './context.ts';
-import { askServices, type KnownServices } from './known-services.ts';
+import { askServices } from './known-services.ts';
 import { createOutput, writeJson, writeJsonArray, writeLines } from './output.ts';
 import { applyServices } from './service-apply.ts';
 import { chooseService, noService } from './service-choice.ts';
 import { detailLines, detailOf, type ServicePart } from './service-detail.ts';
 import { SERVICE_HEADING, serviceRows } from './service-lines.ts';
+import { listServices } from './service-listing.ts';
 import { readParts } from './service-parts.ts';
-import { readServices } from './service-pins.ts';
-import { describeAbsent, describeService, type ListedService } from './service-view.ts';
+import { describeAbsent, type ListedService } from './service-view.ts';
 import { tableLines } from './text-table.ts';
 
 export function register(program: Command): void {
@@ -42,27 +41,6 @@ async function list(options: OutputOptions, command: Command): Promise<void> {
 
 function* rowsOf(services: Iterable<ListedService>) {
   for (const service of services) yield* serviceRows(service);
-}
-
-/** Those of the datapath, then those that are asked for and not there; may be gone through twice. */
-async function listServices(
-  bpffs: string,
-  known: KnownServices | undefined,
-): Promise<() => Generator<ListedService, void, undefined>> {
-  const pinned = await Promise.all(FAMILIES.map((family) => readServices(bpffs, family)));
-  return function* services() {
-    const seen = new Set<string>();
-    for (const all of pinned) {
-      for (const service of all()) {
-        const owner = known?.byId(service.id);
-        if (owner) seen.add(owner.name);
-        yield describeService(service, owner);
-      }
-    }
-    for (const service of known?.all ?? []) {
-      if (!seen.has(service.name)) yield describeAbsent(service);
-    }
-  };
 }
 
 async function get(word: string, options: OutputOptions, command: Command): Promise<void> {

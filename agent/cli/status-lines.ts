@@ -1,5 +1,6 @@
 import { scheduleLine } from './gc.ts';
 import { mapLines } from './map.ts';
+import { summaryWords } from './service-summary.ts';
 import type { StatusReport } from './status-report.ts';
 import { formatTable } from './text-table.ts';
 
@@ -9,6 +10,7 @@ export function statusLines(report: StatusReport, now: number): string[] {
     ...formatTable(['AGENT', ''], agentRows(report)).slice(1),
     ...section('HOOKS', hookLines(report)),
     ...section('GARBAGE COLLECTION', report.gc ? [scheduleLine(report.gc, now)] : []),
+    ...section('SERVICES', report.services ? [summaryWords(report.services)] : []),
     ...section('KERNEL', [kernelLine(report)]),
     ...section('MAPS', mapLines(report.maps)),
     ...section('WARNINGS', report.warnings),

@@ -4,6 +4,13 @@ import { DEVICE_HOOKS, ENDPOINT_HOOKS } from '../engine/attach.ts';
 import type { Capabilities } from '../kernel/capabilities.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import type { MapStats } from './map-stats.ts';
+import type { ServiceSummary } from './service-summary.ts';
+
+/** Services of the pins, and of the daemon where it answers. */
+export interface ServiceFindings {
+  summary: ServiceSummary;
+  problems: readonly string[];
+}
 
 /** What the pins and the daemon say, before anyone judged it. */
 export interface Findings {
@@ -16,6 +23,7 @@ export interface Findings {
   /** Names of interfaces by ifindex. */
   names: ReadonlyMap<number, string>;
   maps: readonly MapStats[];
+  services: ServiceFindings | null;
   capabilities: Capabilities | undefined;
 }
 
@@ -45,18 +53,23 @@ export interface StatusReport {
   hooks: ReportedHook[];
   gc: Status['gc'] | null;
   maps: MapStats[];
+  services: ServiceSummary | null;
   capabilities: Capabilities | null;
 }
 
-/** Puts findings together and judges them: no daemon, or a hook that is missing, is unhealthy. */
+/**
+ * Puts findings together and judges them: no daemon, a hook that is missing, or a service that was
+ * rejected is unhealthy.
+ */
 export function reportStatus(findings: Findings): StatusReport {
-  const { daemon, maps, capabilities } = findings;
+  const { daemon, maps, services, capabilities } = findings;
   const hooks = reportHooks(findings);
   const missing = hooks
     .filter(({ attached }) => !attached)
     .map((hook) => `${hook.hook} of ${hook.family} is not attached to ${nameOf(hook)}`);
   const problems = daemon ? [...daemon.problems] : ['the agent is not running'];
-  for (const problem of missing) if (!problems.includes(problem)) problems.push(problem);
+  for (const problem of [...missing, ...(services?.problems ?? [])])
+    if (!problems.includes(problem)) problems.push(problem);
   return {
     healthy: problems.length === 0 && daemon?.healthy === true,
     problems,
@@ -65,6 +78,7 @@ export function reportStatus(findings: Findings): StatusReport {
     hooks,
     gc: daemon?.gc ?? null,
     maps: [...maps],
+    services: services?.summary ?? null,
     capabilities: daemon?.capabilities ?? capabilities ?? null,
   };
 }

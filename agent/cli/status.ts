@@ -4,18 +4,23 @@ import type { Status } from '../daemon/status.ts';
 import { listAttachments } from '../engine/attach.ts';
 import { readNetwork } from '../engine/ip-tool.ts';
 import { probeCapabilities } from '../kernel/capabilities.ts';
-import { SekishoError } from '../lib/errors.ts';
+import { type ErrorCode, SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
 import { listDevices } from '../tables/devices.ts';
 import { listEndpoints } from '../tables/endpoints.ts';
 import { agentClient } from './client.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, requirePins } from './context.ts';
+import { findServices, type KnownServices } from './known-services.ts';
 import { readMapStats } from './map-stats.ts';
 import { createOutput, writeJson, writeLines } from './output.ts';
+import { listServices } from './service-listing.ts';
+import { serviceProblems, summarizeServices } from './service-summary.ts';
 import { statusLines } from './status-lines.ts';
-import type { Findings } from './status-report.ts';
+import type { Findings, ServiceFindings } from './status-report.ts';
 import { reportStatus } from './status-report.ts';
+
+const OTHER_PINS: readonly ErrorCode[] = ['E_NO_MAPS', 'E_LAYOUT'];
 
 export function register(program: Command): void {
   addOutputOption(program.command('status'))
@@ -27,7 +32,7 @@ async function status(options: OutputOptions, command: Command): Promise<void> {
   const { bpffs, runDir } = configOf(command).state;
   const daemon = await askDaemon(runDir);
   if (!daemon) requirePins(bpffs);
-  const report = reportStatus(await findings(bpffs, daemon));
+  const report = reportStatus(await findings(bpffs, runDir, daemon));
   const out = createOutput();
   if (options.output === 'json') await writeJson(out, report);
   else await writeLines(out, statusLines(report, Date.now()));
@@ -43,7 +48,11 @@ async function askDaemon(runDir: string): Promise<Status | undefined> {
   }
 }
 
-async function findings(bpffs: string, daemon: Status | undefined): Promise<Findings> {
+async function findings(
+  bpffs: string,
+  runDir: string,
+  daemon: Status | undefined,
+): Promise<Findings> {
   const { interfaces } = await readNetwork();
   return {
     daemon,
@@ -52,8 +61,24 @@ async function findings(bpffs: string, daemon: Status | undefined): Promise<Find
     endpoints: endpointIndexes(bpffs),
     names: new Map(interfaces.map(({ ifindex, name }) => [ifindex, name])),
     maps: await readMapStats(bpffs),
+    services: await servicesOf(bpffs, daemon && (await findServices(runDir))),
     capabilities: daemon ? undefined : probeCapabilities(),
   };
+}
+
+/** Null where the pins have no services, or those of another version. */
+async function servicesOf(
+  bpffs: string,
+  known: KnownServices | undefined,
+): Promise<ServiceFindings | null> {
+  try {
+    const services = await listServices(bpffs, known);
+    return { summary: summarizeServices(services()), problems: serviceProblems(services()) };
+  } catch (error) {
+    const isOther = error instanceof SekishoError && OTHER_PINS.includes(error.code);
+    if (isOther) return null;
+    throw error;
+  }
 }
 
 function deviceIndexes(bpffs: string): number[] {

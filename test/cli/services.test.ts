@@ -199,6 +199,16 @@ describe('services in the pinned maps', { skip: skipReason }, () => {
     assert.match((await pinned.run('maglev', 'show', '2')).stdout, /^service 2 has no table: /);
   });
 
+  it('are counted in the status', async () => {
+    const { stdout } = await pinned.run('status', '-o', 'json');
+    const { services } = JSON.parse(stdout);
+    assert.deepEqual([services.total, services.ready, services.frontends], [3, 1, 4]);
+    assert.match(
+      (await pinned.run('status')).stdout,
+      /^SERVICES\n {2}3, 2 without backend; backends: 2 active, 1 terminating, 1 maintenance\n/m,
+    );
+  });
+
   it('have names, types and weights where the daemon answers, and what it rejected', async () => {
     const backends = [{ id: 24, weight: 2, state: 'active' }];
     const common = { frontends: [], sourceRanges: [], problems: [], source: 'config' };

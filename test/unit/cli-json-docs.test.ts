@@ -11,6 +11,7 @@ import { describeTable } from '../../agent/cli/maglev-view.ts';
 import { natJson } from '../../agent/cli/nat-format.ts';
 import { countPorts } from '../../agent/cli/nat-ports.ts';
 import { detailOf } from '../../agent/cli/service-detail.ts';
+import { summarizeServices } from '../../agent/cli/service-summary.ts';
 import { describeService } from '../../agent/cli/service-view.ts';
 import { reportStatus } from '../../agent/cli/status-report.ts';
 
@@ -41,6 +42,7 @@ const idle = reportStatus({
   endpoints: [],
   names: new Map([[2, 'eth0']]),
   maps: [],
+  services: { summary: summarizeServices([]), problems: [] },
   capabilities: undefined,
 });
 
@@ -75,7 +77,7 @@ const documents: Record<string, object | undefined> = {
   'service get': { ...detail, ...detail.frontends[0], ...detail.backends[0]?.share },
   'backend list': backend,
   'maglev show': { ...table, ...table.backends[0] },
-  status: { ...idle, ...idle.hooks[0] },
+  status: { ...idle, ...idle.hooks[0], ...idle.services },
 };
 
 describe('docs/json.md', () => {

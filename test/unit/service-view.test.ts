@@ -9,6 +9,11 @@ import { chooseService } from '../../agent/cli/service-choice.ts';
 import { detailLines, detailOf } from '../../agent/cli/service-detail.ts';
 import { serviceRows } from '../../agent/cli/service-lines.ts';
 import type { PinnedService } from '../../agent/cli/service-pins.ts';
+import {
+  serviceProblems,
+  summarizeServices,
+  summaryWords,
+} from '../../agent/cli/service-summary.ts';
 import { describeAbsent, describeService } from '../../agent/cli/service-view.ts';
 import type { ServiceView } from '../../agent/services/view.ts';
 
@@ -203,5 +208,33 @@ describe('maglev show', () => {
   it('has the whole table in JSON', () => {
     assert.deepEqual(shown.table, [24, 9, 24, 24]);
     assert.deepEqual([shown.size, shown.scope, shown.service], [4, 'both', 24]);
+  });
+});
+
+describe('the services in the status', () => {
+  const ready = describeService(PINNED, WEB);
+  const udp = describeService(
+    { ...PINNED, id: 25, protocol: 'UDP', eligible: { external: 0, internal: 0 } },
+    WEB,
+  );
+  const problems = ['10.0.1.7 is inside a pod range'];
+  const bad = describeAbsent({ ...WEB, name: 'bad', ids: [], state: 'rejected', problems });
+  const nameless = describeService({ ...PINNED, id: 9 }, undefined);
+
+  it('are counted by name and by state, backends of the datapath by theirs', () => {
+    const summary = summarizeServices([ready, udp, bad, nameless]);
+    assert.deepEqual(summary, {
+      ...{ total: 3, ready: 1, no_backend: 1, pending: 0, rejected: 1, frontends: 3 },
+      backends: { active: 3, terminating: 6, quarantined: 0, maintenance: 0 },
+    });
+    assert.equal(
+      summaryWords(summary),
+      '3, 1 without backend, 1 rejected; backends: 3 active, 6 terminating',
+    );
+    assert.equal(summaryWords(summarizeServices([])), 'none');
+  });
+
+  it('that were rejected are problems, each reason once', () => {
+    assert.deepEqual(serviceProblems([ready, bad, bad]), [`service bad: ${problems[0]}`]);
   });
 });
