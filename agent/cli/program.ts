@@ -9,7 +9,7 @@ import { wordsOf } from './usage.ts';
  */
 export async function createProgram(args: readonly string[]): Promise<Command> {
   const program = new Command('sekisho')
-    .description('eBPF connection tracking and NAT for Linux nodes')
+    .description('eBPF connection tracking, NAT and services for Linux nodes')
     .version(packageVersion(), '-V, --version', 'print the version')
     .option('--config <file>', 'configuration file (default: /etc/sekisho/config.yaml)')
     .option('--verbose', 'explain errors in full')
