@@ -14,7 +14,7 @@ import { addOutputOption, configOf, requirePins } from './context.ts';
 import { askServices } from './known-services.ts';
 import { createOutput, writeJsonArray, writeLines } from './output.ts';
 import { chooseService } from './service-choice.ts';
-import { readCounts } from './service-counts.ts';
+import { pinnedCounts } from './service-counts.ts';
 import { tableLines } from './text-table.ts';
 
 interface BackendOptions extends OutputOptions {
@@ -57,7 +57,10 @@ async function listBackends(
   const known = await askServices(runDir);
   const ids = service === undefined ? undefined : chooseService(service, known).ids;
   const families = FAMILIES.map(async (family) => {
-    const [{ all }, counts] = [await readBackends(bpffs, family), await readCounts(bpffs, family)];
+    const [{ all }, counts] = [
+      await readBackends(bpffs, family),
+      await pinnedCounts(bpffs, family),
+    ];
     return { all, counts };
   });
   const pinned = await Promise.all(families);
@@ -66,7 +69,7 @@ async function listBackends(
       for (const backend of all()) {
         if (ids && !ids.includes(backend.serviceId)) continue;
         if (state && backend.state !== state) continue;
-        yield describeBackend(backend, known, counts.backendConnections(backend.id));
+        yield describeBackend(backend, known, counts.backendConnections.get(backend.id) ?? 0);
       }
     }
   };

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { readBackendTable } from './backend-table.ts';
+import { pinnedTable } from './backend-table.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, requirePins } from './context.ts';
 import { askServices } from './known-services.ts';
@@ -33,8 +33,8 @@ async function show(word: string, options: OutputOptions, command: Command): Pro
 function tablesOf(bpffs: string, { service, backends }: ServicePart): ListedTable[] {
   const { id, family } = service;
   if (id === null || family === null) return [];
-  const external = readBackendTable(bpffs, family, id, 'external');
-  const internal = readBackendTable(bpffs, family, id, 'internal');
+  const external = pinnedTable(bpffs, family, id, 'external');
+  const internal = pinnedTable(bpffs, family, id, 'internal');
   const tables: NamedTable[] = [];
   if (external) tables.push({ scope: internal ? 'external' : 'both', table: external });
   if (internal) tables.push({ scope: 'internal', table: internal });

@@ -28,7 +28,7 @@ export interface ServicePart {
 export interface ServiceDetail
   extends Pick<
     ListedService,
-    'name' | 'type' | 'source' | 'state' | 'problems' | 'external' | 'algorithm' | 'forwarding'
+    'name' | 'type' | 'source' | 'state' | 'problems' | 'algorithm' | 'forwarding'
   > {
   ids: number[];
   nodePort: number | null;
@@ -48,7 +48,7 @@ export function detailOf(
   known: ServiceView | undefined,
 ): ServiceDetail {
   const [{ service }] = parts;
-  const { name, type, source, problems, external, algorithm, forwarding } = service;
+  const { name, type, source, problems, algorithm, forwarding } = service;
   return {
     name,
     type,
@@ -56,7 +56,6 @@ export function detailOf(
     state: parts.find((part) => part.service.state !== 'ready')?.service.state ?? 'ready',
     problems,
     ids: parts.flatMap((part) => part.service.id ?? []),
-    external,
     algorithm,
     forwarding,
     nodePort: known?.nodePort ?? null,
@@ -79,11 +78,12 @@ export function detailLines(detail: ServiceDetail): string[] {
     ...formatTable(['Service', detail.name ?? '-'], facts(detail)),
     '',
     ...formatTable(
-      ['SERVICE', 'REVNAT', 'FRONTEND'],
+      ['SERVICE', 'REVNAT', 'FRONTEND', 'FOR'],
       detail.frontends.map((frontend) => [
         frontend.serviceId ?? '-',
         frontend.revNat ?? '-',
         frontendWord(frontend),
+        frontend.external ? 'everybody' : 'pods',
       ]),
     ),
     '',

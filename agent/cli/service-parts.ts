@@ -2,11 +2,13 @@ import { layouts } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
 import { FAMILIES, formatPrefix } from '../lib/ip.ts';
 import { openFamilyMap } from '../tables/open.ts';
+import type { ServiceCounts } from '../tables/service-counts.ts';
+import { sourceRangeCodec } from '../tables/source-ranges.ts';
 import { type PinnedBackend, readBackends } from './backend-pins.ts';
-import { type BackendTable, countSlots, readBackendTable } from './backend-table.ts';
+import { type BackendTable, countSlots, pinnedTable } from './backend-table.ts';
 import { describeBackend } from './backend-view.ts';
 import type { KnownServices } from './known-services.ts';
-import { readCounts, type ServiceCounts } from './service-counts.ts';
+import { pinnedCounts } from './service-counts.ts';
 import type { ServicePart, SharingBackend } from './service-detail.ts';
 import { type PinnedService, readServices } from './service-pins.ts';
 import { describeService } from './service-view.ts';
@@ -24,7 +26,7 @@ export async function readParts(
     const all = await readServices(bpffs, family);
     const services = [...all()].filter(({ id }) => ids.includes(id));
     if (services.length === 0) continue;
-    const counts = await readCounts(bpffs, family);
+    const counts = await pinnedCounts(bpffs, family);
     const backends = [...(await readBackends(bpffs, family)).all()];
     for (const service of services) {
       const own = backends.filter(({ serviceId }) => serviceId === service.id);
@@ -43,20 +45,20 @@ function partOf(
 ): ServicePart {
   const { id, family } = pinned;
   const service = describeService(pinned, known?.byId(id));
-  const external = readBackendTable(bpffs, family, id, 'external');
-  const internal = readBackendTable(bpffs, family, id, 'internal') ?? external;
+  const external = pinnedTable(bpffs, family, id, 'external');
+  const internal = pinnedTable(bpffs, family, id, 'internal') ?? external;
   const [shareOf, shareOfPods] = [sharesIn(external), sharesIn(internal)];
   return {
     service,
     backends: backends.map(
       (backend): SharingBackend => ({
-        ...describeBackend(backend, known, counts.backendConnections(backend.id)),
+        ...describeBackend(backend, known, counts.backendConnections.get(backend.id) ?? 0),
         share: { external: shareOf(backend.id), internal: shareOfPods(backend.id) },
       }),
     ),
     sourceRanges: service.restricted ? readSourceRanges(bpffs, family, id) : [],
-    connections: counts.connections(id),
-    drops: counts.drops(id),
+    connections: counts.connections.get(id) ?? 0,
+    drops: counts.drops.get(id) ?? {},
   };
 }
 
@@ -66,18 +68,13 @@ function sharesIn(table: BackendTable | undefined): (id: number) => number {
   return (id) => (100 * (slots.get(id) ?? 0)) / table.length;
 }
 
-/** In a key the number of the service, in network order, is the head of the prefix. */
 function readSourceRanges(bpffs: string, family: Family, service: number): string[] {
-  const layout = layouts[family].source_range_key;
-  const { prefixlen, service_id, addr } = layout.fields;
-  using map = openFamilyMap(bpffs, family, 'source_ranges', { key: layout, value: ROW });
-  const ranges: string[] = [];
-  for (const [key] of map.readAll()) {
-    const view = new DataView(key.buffer, key.byteOffset);
-    if (view.getUint32(service_id.offset) !== service) continue;
-    const length = view.getUint32(prefixlen.offset, true) - 8 * service_id.size;
-    const bytes = key.subarray(addr.offset, addr.offset + addr.size);
-    ranges.push(formatPrefix({ family, bytes, length }));
-  }
-  return ranges;
+  const codec = sourceRangeCodec(family);
+  const layout = { key: layouts[family].source_range_key, value: ROW };
+  using map = openFamilyMap(bpffs, family, 'source_ranges', layout);
+  return map
+    .readAll()
+    .map(([key, value]) => codec.read(key, 0, value, 0))
+    .filter(({ serviceId }) => serviceId === service)
+    .map(({ prefix }) => formatPrefix(prefix));
 }

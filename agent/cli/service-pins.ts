@@ -7,7 +7,7 @@ import { orderBy, type PackedRows, readPacked } from '../tables/packed.ts';
 import { noStates, readBackends, type StateCounts } from './backend-pins.ts';
 import { protocolName } from './names.ts';
 
-const { SERVICE_ANY_PORT, SERVICE_TWO_SCOPES } = service_flag;
+const { SERVICE_ANY_PORT, SERVICE_FROM_OUTSIDE, SERVICE_TWO_SCOPES } = service_flag;
 /** Above every `rev_nat_index`. */
 const SERVICE_RANK = 2 ** 16;
 
@@ -16,8 +16,10 @@ export interface Frontend {
   address: string;
   port: number;
   protocol: string;
-  /** `RevNAT` of its connections; 0 of one that is not in the datapath. */
+  /** `RevNAT` of its connections. */
   revNat: number;
+  /** Whether the network may use it. */
+  external: boolean;
 }
 
 /** How many backends take new connections, by who asks: the network, or a pod of this node. */
@@ -92,5 +94,6 @@ function addRow(service: PinnedService, key: ServiceKey, row: Service): void {
     port: key.port,
     protocol: protocolName(key.proto),
     revNat: row.rev_nat_index,
+    external: (row.flags & SERVICE_FROM_OUTSIDE) !== 0,
   });
 }

@@ -2,15 +2,12 @@ import { service_flag } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
 import type { ServiceView } from '../services/view.ts';
 import { noStates, type StateCounts } from './backend-pins.ts';
-import type { Eligible, PinnedService } from './service-pins.ts';
+import type { Eligible, Frontend, PinnedService } from './service-pins.ts';
 
 export type ServiceState = 'ready' | 'no_backend' | 'pending' | 'rejected';
 
-/** An address, port and protocol that a service answers on. */
-export interface ListedFrontend {
-  address: string;
-  port: number;
-  protocol: string;
+/** Where a service answers, or is to. */
+export interface ListedFrontend extends Omit<Frontend, 'revNat'> {
   /** Null of one that is not in the datapath. */
   revNat: number | null;
 }
@@ -30,8 +27,6 @@ export interface ListedService {
   family: Family | null;
   protocol: string | null;
   frontends: ListedFrontend[];
-  /** Whether the network may use it. */
-  external: boolean;
   algorithm: string;
   forwarding: string;
   /** Seconds; null without affinity. */
@@ -62,7 +57,6 @@ export function describeService(
     family,
     protocol,
     frontends,
-    external: has(service_flag.SERVICE_FROM_OUTSIDE),
     algorithm: has(service_flag.SERVICE_RANDOM) ? 'random' : 'maglev',
     forwarding: has(service_flag.SERVICE_DSR) ? 'dsr' : 'snat',
     affinityTimeout: has(service_flag.SERVICE_AFFINITY) ? affinitySeconds : null,
@@ -85,11 +79,10 @@ export function describeAbsent(known: ServiceView): ListedService {
     problems: known.problems,
     family: null,
     protocol: null,
-    frontends: known.frontends.map(({ address, port, protocol }) => ({
-      ...{ address, port, protocol },
+    frontends: known.frontends.map(({ address, port, protocol, external }) => ({
+      ...{ address, port, protocol, external },
       revNat: null,
     })),
-    external: known.type !== 'ClusterIP',
     algorithm: known.algorithm,
     forwarding: known.forwarding,
     affinityTimeout: known.sessionAffinity,

@@ -73,7 +73,7 @@ export function reportStatus(findings: Findings): StatusReport {
   return {
     healthy: problems.length === 0 && daemon?.healthy === true,
     problems,
-    warnings: daemon?.warnings ?? [],
+    warnings: (daemon?.warnings ?? []).filter((warning) => !problems.includes(warning)),
     agent: daemon ? describeAgent(daemon) : null,
     hooks,
     gc: daemon?.gc ?? null,

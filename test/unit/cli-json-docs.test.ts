@@ -56,7 +56,10 @@ const backend = describeBackend(
 const service = describeService(
   {
     ...{ id: 1, family, protocol: 'TCP', flags: 0, affinitySeconds: 0 },
-    ...{ frontends: [{ ...place, revNat: 1 }], eligible: { external: 1, internal: 1 } },
+    ...{
+      frontends: [{ ...place, revNat: 1, external: true }],
+      eligible: { external: 1, internal: 1 },
+    },
     states: noStates(),
   },
   undefined,

@@ -24,7 +24,7 @@ const PINNED: PinnedService = {
   id: 24,
   family: 'ipv4',
   protocol: 'TCP',
-  frontends: [{ ...FRONTEND, revNat: 24 }],
+  frontends: [{ ...FRONTEND, revNat: 24, external: true }],
   flags: service_flag.SERVICE_FROM_OUTSIDE | service_flag.SERVICE_DSR,
   affinitySeconds: 0,
   eligible: { external: 1, internal: 1 },
@@ -71,7 +71,10 @@ describe('a service in a listing', () => {
     assert.deepEqual(serviceRows(describeService(PINNED, WEB)), [
       [24, 'web', 'LoadBalancer', '172.190.0.17:80/TCP', 24, '1/3', 'dsr', 'ready'],
     ]);
-    const two = { ...PINNED, frontends: [...PINNED.frontends, { ...FRONTEND, revNat: 25 }] };
+    const two = {
+      ...PINNED,
+      frontends: [...PINNED.frontends, { ...FRONTEND, revNat: 25, external: false }],
+    };
     assert.equal(serviceRows(describeService(two, WEB)).length, 2);
   });
 
@@ -97,7 +100,7 @@ describe('a service in a listing', () => {
   });
 
   it('has IPv6 addresses in brackets', () => {
-    const frontends = [{ ...FRONTEND, address: 'fd00:10::1', revNat: 1 }];
+    const frontends = [{ ...FRONTEND, address: 'fd00:10::1', revNat: 1, external: true }];
     const [line] = serviceRows(describeService({ ...PINNED, frontends }, WEB));
     assert.equal(line?.[3], '[fd00:10::1]:80/TCP');
   });
@@ -147,8 +150,8 @@ describe('service get', () => {
       'Connections  9',
       'Drops        service_no_backend 2',
       '',
-      'SERVICE  REVNAT  FRONTEND',
-      '     24      24  172.190.0.17:80/TCP',
+      'SERVICE  REVNAT  FRONTEND             FOR',
+      '     24      24  172.190.0.17:80/TCP  everybody',
       '',
       'ID  BACKEND              STATE   WEIGHT  SHARE   CONNECTIONS',
       '24  10.64.0.39:8000/TCP  active       3  100.0%            7',
