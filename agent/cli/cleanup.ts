@@ -2,7 +2,7 @@ import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { detachAll } from '../engine/attach.ts';
-import { evictionsPin, layoutsPin, nodePin } from '../engine/pins.ts';
+import { evictionsPin, layoutsPin, nodePin, serviceIdsPin } from '../engine/pins.ts';
 import { isBpffs, lockFile, lockPath, unpin, withPrivilege } from '../kernel/fs.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
@@ -10,7 +10,7 @@ import { configOf } from './context.ts';
 import { createOutput, writeLines } from './output.ts';
 
 const LOCK = 'agent.lock';
-const RUN_FILES = ['agent.sock', 'endpoints.json', LOCK] as const;
+const RUN_FILES = ['agent.sock', 'endpoints.json', 'services.json', LOCK] as const;
 
 export function register(program: Command): void {
   program
@@ -61,7 +61,8 @@ function removePins(bpffs: string): string[] {
     for (const path of pinsIn(join(bpffs, family)))
       if (unpin(path)) removed.push(`unpinned ${path}`);
   }
-  for (const path of [nodePin, layoutsPin, evictionsPin].map((pin) => pin(bpffs))) {
+  const shared = [nodePin, layoutsPin, evictionsPin, serviceIdsPin];
+  for (const path of shared.map((pin) => pin(bpffs))) {
     if (existsSync(path) && unpin(path)) removed.push(`unpinned ${path}`);
   }
   for (const directory of [links, ...FAMILIES.map((family) => join(bpffs, family)), bpffs]) {

@@ -42,6 +42,11 @@ export function evictionsPin(bpffs: string): string {
   return join(bpffs, 'evictions');
 }
 
+/** Where it is pinned which ids services were given last. */
+export function serviceIdsPin(bpffs: string): string {
+  return join(bpffs, 'service_ids');
+}
+
 /** Where the attached links are pinned. */
 export function linkDirectory(bpffs: string): string {
   return join(bpffs, 'links');
