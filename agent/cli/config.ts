@@ -1,11 +1,12 @@
 import { totalmem } from 'node:os';
 import type { Command } from 'commander';
-import { checkConfig, configWarnings, readConfig } from '../config/load.ts';
+import { checkConfig, readConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { configJsonSchema } from '../config/schema.ts';
 import { mapMemory, SIZED_TABLES, sizeMaps } from '../engine/sizing.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { formatBytes } from '../lib/units.ts';
+import { rejectedServices } from '../services/config-facts.ts';
 import type { GlobalOptions, OutputOptions } from './context.ts';
 import { addOutputOption } from './context.ts';
 import { createOutput, writeJson, writeLines } from './output.ts';
@@ -54,7 +55,7 @@ async function check(
 }
 
 function warnings(file: string, config: Config): string[] {
-  return configWarnings(config).map((warning) => `${file}: warning: ${warning}`);
+  return rejectedServices(config).map((warning) => `${file}: warning: ${warning}`);
 }
 
 function sizesJson(config: Config) {
@@ -68,7 +69,7 @@ function sizesJson(config: Config) {
     },
   }));
   const memory = maps.reduce((bytes, map) => bytes + map.memory.ipv4 + map.memory.ipv6, 0);
-  return { warnings: configWarnings(config), maps, memory, totalMemory: totalmem() };
+  return { warnings: rejectedServices(config), maps, memory, totalMemory: totalmem() };
 }
 
 function sizeLines(config: Config): string[] {

@@ -77,18 +77,6 @@ export function checkConfig(
   }
 }
 
-/** What is accepted but not acted upon, one sentence each. */
-export function configWarnings(config: Config): string[] {
-  const warnings: string[] = [];
-  if (config.services.length > 0) {
-    warnings.push('services are validated but not applied in this release');
-  }
-  if (config.node.nodePortAddresses.length > 0) {
-    warnings.push('node.nodePortAddresses has no effect before services are applied');
-  }
-  return warnings;
-}
-
 function inOrder(errors: ConfigError[]): ConfigError[] {
   return errors.toSorted(
     (a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0),

@@ -137,7 +137,7 @@ export const configSchema = z
     services: z
       .array(serviceSchema)
       .prefault([])
-      .describe('Services; validated now, applied in a later release.'),
+      .describe('Services: one address in front of many backends.'),
     conntrack: conntrack.prefault({}).describe('Connection tracking.'),
     gc: gc.prefault({}).describe('Garbage collection.'),
     maps: maps.prefault({}).describe('Sizes of the tables.'),

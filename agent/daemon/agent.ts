@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
-import { configWarnings } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { splitListen } from '../config/values.ts';
 import type { AttachMode } from '../engine/attach.ts';
@@ -25,6 +24,7 @@ import {
   collect,
   hearDatapath,
   keepNode,
+  keepServices,
   loadReapers,
   metricSources,
   programsOf,
@@ -34,6 +34,8 @@ import {
   warnOfSmallerRange,
 } from './parts.ts';
 import { createReloader, type Reloader, type Settings } from './reload.ts';
+import { serviceFacts } from './service-facts.ts';
+import type { ServiceKeeper } from './services.ts';
 import type { Signals } from './signals.ts';
 import { packageVersion } from './version.ts';
 
@@ -87,8 +89,9 @@ async function start(daemon: Surroundings, stack: AsyncDisposableStack): Promise
   const datapath = stack.use(await loader.load(config));
   signals.stopping.throwIfAborted();
   const base = { ...daemon, ...about, ...machine, pages, server, loader, datapath };
-  const { node, reapers } = await attach(base, stack);
-  const reloader = await serve({ ...base, node, reapers }, stack);
+  const parts = await attach(base, stack);
+  const { node } = parts;
+  const reloader = await serve({ ...base, ...parts }, stack);
   signals.stopping.throwIfAborted();
   logger.info({ metrics: config.metrics.listen }, 'ready');
   notifier.ready(serving(node));
@@ -109,7 +112,6 @@ async function check(
   const { bpffs, runDir } = config.state;
   stack.use(lockAgent(runDir));
   logger.info({ version, node: config.node.name, bpffs }, 'starting');
-  for (const warning of configWarnings(config)) logger.warn({ warning }, 'configuration');
   const capabilities = checkMachine(bpffs);
   const attach = chooseAttach(config.datapath, capabilities);
   stack.use(lockPins(bpffs));
@@ -156,30 +158,44 @@ interface Loaded extends Surroundings, Machine {
 async function attach(
   { settings: { config }, attach, datapath, pages, logger }: Loaded,
   stack: AsyncDisposableStack,
-): Promise<{ node: NodeKeeper; reapers: Reapers }> {
+): Promise<{ node: NodeKeeper; services: ServiceKeeper; reapers: Reapers }> {
   const reapers = stack.use(loadReapers(config, datapath));
   const onReconciled = reconcileTimer(pages.registry);
-  const node = stack.use(keepNode({ config, attach, datapath, reapers, onReconciled, logger }));
+  const parts = { config, attach, datapath, reapers, onReconciled, logger };
+  const services = stack.use(keepServices(parts));
+  let followed: Promise<void> | undefined;
+  const node = stack.use(
+    keepNode({
+      ...parts,
+      onApplied(...now) {
+        followed = services.follow(serviceFacts(...now));
+      },
+    }),
+  );
   warnOfSmallerRange(config, datapath, logger);
   await datapath.carryOver();
   await node.refresh();
+  await followed;
   await datapath.settle();
   logger.info({ attach }, 'datapath attached');
   stack.use(watchNetwork(() => node.changed(), logger));
-  return { node, reapers };
+  return { node, services, reapers };
 }
 
 interface Attached extends Loaded {
   node: NodeKeeper;
+  services: ServiceKeeper;
   reapers: Reapers;
 }
 
 /** Collects, and answers metrics, probes and the socket. */
 async function serve(parts: Attached, stack: AsyncDisposableStack): Promise<Reloader> {
   const { settings, version, datapath, pages, server, loader, node, reapers, logger } = parts;
+  const { services } = parts;
   const { config } = settings;
   const metrics = registerMetrics(pages.registry, {
     ...metricSources(settings, version, datapath, node),
+    services: () => services.samples(),
     interval: () => collector.status().intervalSeconds,
     isSettled: (family, table) => resizer.isSettled(family, table),
     evictions: stack.use(openEvictionRecord(config.state.bpffs)),

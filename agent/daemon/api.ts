@@ -2,12 +2,14 @@ import { chmodSync, rmSync } from 'node:fs';
 import fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { formatPath, problemsOf } from '../config/problem.ts';
+import { serviceSchema } from '../config/service-schema.ts';
 import { integer, interfaceName, objectName, oneOf, unicast } from '../config/values.ts';
 import type { ResizeResult } from '../engine/resizer.ts';
 import { LEAST_SIZE, MOST_SIZE, SIZED_TABLES, type SizedTable } from '../engine/sizing.ts';
 import type { Sweep } from '../engine/sweep.ts';
 import { type ErrorCode, SekishoError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
+import type { ApplyResult, ServiceView } from '../services/view.ts';
 import type { EndpointRequest, StoredEndpoint } from './endpoint-store.ts';
 import type { Status } from './status.ts';
 
@@ -34,6 +36,12 @@ export interface AgentControl {
   /** `created` is false when the same endpoint was there. */
   addEndpoint(request: EndpointRequest): Promise<{ endpoint: EndpointView; created: boolean }>;
   deleteEndpoint(name: string): Promise<EndpointView>;
+  listServices(): Promise<ServiceView[]>;
+  /** Throws E_NOT_FOUND. */
+  getService(name: string): Promise<ServiceView>;
+  /** Each as the configuration has it; adds or changes by name. */
+  applyServices(items: readonly unknown[]): Promise<ApplyResult[]>;
+  deleteService(name: string): Promise<ServiceView>;
   /** One pass over all tables. */
   collect(): Promise<Sweep>;
   /** Of one family, or of both. */
@@ -48,6 +56,9 @@ const HTTP_STATUS: Partial<Record<ErrorCode, number>> = {
   E_CONFLICT: 409,
   E_NOT_RUNNING: 503,
 };
+
+/** Of a request that names many services. */
+const MOST_BYTES = 256 * 1024 * 1024;
 
 const endpointBody = z.strictObject({
   name: objectName('web-1'),
@@ -90,11 +101,34 @@ export function buildApi(control: AgentControl): FastifyInstance {
   app.delete<{ Params: { name: string } }>('/v1/endpoints/:name', (request) =>
     control.deleteEndpoint(request.params.name),
   );
+  addServiceRoutes(app, control);
   app.post('/v1/gc/run', () => control.collect());
   app.post('/v1/maps/resize', async (request) => ({
     resizes: await control.resize(parse(resizeBody, request.body)),
   }));
   return app;
+}
+
+function addServiceRoutes(app: FastifyInstance, control: AgentControl): void {
+  app.post('/v1/services', { bodyLimit: MOST_BYTES }, async (request) => {
+    const items = (request.body as { services?: unknown } | null)?.services;
+    if (Array.isArray(items)) return { services: await control.applyServices(items) };
+    parse(serviceSchema, request.body);
+    const [result] = await control.applyServices([request.body]);
+    if (result?.result !== 'rejected') return { services: [result] };
+    throw new SekishoError('E_CONFLICT', `service ${result.name}: ${result.problems.join('; ')}`);
+  });
+  app.get('/v1/services', async () => ({ services: await control.listServices() }));
+  app.get<{ Params: { name: string } }>('/v1/services/:name', (request) =>
+    control.getService(request.params.name),
+  );
+  app.delete<{ Params: { name: string } }>('/v1/services/:name', (request) =>
+    control.deleteService(request.params.name),
+  );
+  app.get('/v1/backends', async () => {
+    const services = await control.listServices();
+    return { backends: services.flatMap(({ backends }) => backends) };
+  });
 }
 
 /** Serves the API on a socket that only its owner may use; an abandoned socket gives way. */

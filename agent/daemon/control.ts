@@ -6,6 +6,7 @@ import { FAMILIES } from '../lib/ip.ts';
 import type { AgentControl } from './api.ts';
 import type { NodeKeeper } from './node.ts';
 import type { Reloader, Settings } from './reload.ts';
+import type { ServiceKeeper } from './services.ts';
 import type { HookStatus, MapStatus } from './status.ts';
 
 export interface ControlParts {
@@ -14,6 +15,7 @@ export interface ControlParts {
   startedAt: Date;
   capabilities: Capabilities;
   node: NodeKeeper;
+  services: ServiceKeeper;
   collector: Collector;
   datapath: Datapath;
   resizer: Resizer;
@@ -22,19 +24,21 @@ export interface ControlParts {
 
 /** What the socket's API does with the parts of the daemon. */
 export function createControl(parts: ControlParts): AgentControl {
-  const { settings, version, startedAt, capabilities, node, collector, datapath, resizer } = parts;
+  const { settings, version, startedAt, capabilities, node, services } = parts;
+  const { collector, datapath, resizer } = parts;
 
   function warnings(): string[] {
     const reload = parts.reloader.last();
     const refused =
       reload?.status === 'refused' ? [`configuration not applied: ${reload.message}`] : [];
-    return [...refused, ...node.warnings()];
+    return [...refused, ...node.warnings(), ...services.warnings()];
   }
 
   function health() {
     const hooks = hookStatus(node);
     const problems = [
       node.problem(),
+      services.problem(),
       ...hooks.filter((hook) => !hook.attached).map(describeDetached),
     ].filter((problem) => problem !== undefined);
     return { healthy: problems.length === 0, problems };
@@ -56,6 +60,7 @@ export function createControl(parts: ControlParts): AgentControl {
         warnings: warnings(),
         devices: node.devices().map(({ name }) => name),
         endpoints: { ready, total: endpoints.length },
+        services: services.totals(),
         hooks: hookStatus(node),
         maps: mapStatus(datapath, gc),
         gc,
@@ -65,6 +70,10 @@ export function createControl(parts: ControlParts): AgentControl {
     listEndpoints: () => node.endpoints(),
     addEndpoint: (request) => node.addEndpoint(request),
     deleteEndpoint: (name) => node.deleteEndpoint(name),
+    listServices: () => services.list(),
+    getService: (name) => services.get(name),
+    applyServices: (items) => services.apply(items),
+    deleteService: (name) => services.remove(name),
     collect: () => collector.run('request'),
     resize: ({ table, family, entries }) =>
       resizer.resize({

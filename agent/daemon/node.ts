@@ -31,6 +31,8 @@ export interface NodeOptions {
   context: ReconcileContext;
   /** After maps and hooks were made to follow a plan, or that failed. */
   onReconciled(seconds: number): void;
+  /** After a plan was put into effect. */
+  onApplied(config: Config, plan: Plan, network: NetworkState): void;
   logger: Logger;
 }
 
@@ -60,7 +62,8 @@ export interface NodeKeeper extends AsyncDisposable {
 }
 
 /** Every change runs after the one before it. */
-export function createNode({ store, onReconciled, logger, ...options }: NodeOptions): NodeKeeper {
+export function createNode(options: NodeOptions): NodeKeeper {
+  const { store, onReconciled, onApplied, logger } = options;
   const serial = createSerial();
   let { config, context } = options;
   const reattached = Object.fromEntries(HOOKS.map((hook) => [hook, 0])) as Record<Hook, number>;
@@ -83,6 +86,7 @@ export function createNode({ store, onReconciled, logger, ...options }: NodeOpti
     logNew(plan, applied?.plan, logger);
     applied = { plan, programs, devices: config.node.devices };
     network = state;
+    onApplied(config, plan, state);
   }
 
   /** A slot whose interface went with it is not attached now either. */

@@ -13,19 +13,27 @@ import { createGrower, type Grower } from '../engine/grower.ts';
 import { knownNames } from '../engine/known.ts';
 import { loadReaper, type Reaper } from '../engine/reap.ts';
 import { createResizer, type Resizer } from '../engine/resizer.ts';
-import { scrubAddresses } from '../engine/scrub.ts';
+import { type ForceReap, scrubAddresses } from '../engine/scrub.ts';
 import { possibleCpus } from '../kernel/system.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
+import { flushGone } from '../services/flush.ts';
+import { openIdRecord } from '../services/id-record.ts';
+import { kernelTables } from '../services/kernel-tables.ts';
+import { createReconciler } from '../services/reconciler.ts';
+import { buildTables } from '../services/table-builder.ts';
 import { datapathNow, readNodeState } from '../tables/clock.ts';
 import { readCounters, readTurnover } from '../tables/counters.ts';
 import { readDevices } from '../tables/devices.ts';
 import { HOOKS, type Hook } from '../tables/names.ts';
+import { noServiceCounts, readServiceCounts } from '../tables/service-counts.ts';
 import type { HookCount, Metrics, MetricsSources } from '../telemetry/metrics.ts';
 import { openEndpointStore } from './endpoint-store.ts';
 import { type Signal, watchEvents } from './events.ts';
-import { createNode, type NodeKeeper } from './node.ts';
+import { createNode, type NodeKeeper, type NodeOptions } from './node.ts';
 import { answerPressure } from './pressure.ts';
 import type { Settings } from './reload.ts';
+import { openServiceStore } from './service-store.ts';
+import { createServices, type ServiceKeeper } from './services.ts';
 import { connectionTables, openScrubbed, rowTables } from './tables.ts';
 
 /*
@@ -50,28 +58,67 @@ export interface NodeParts {
   datapath: Datapath;
   reapers: Reapers;
   onReconciled(seconds: number): void;
+  onApplied: NodeOptions['onApplied'];
   logger: Logger;
 }
 
 export function keepNode(parts: NodeParts): NodeKeeper {
-  const { config, attach, datapath, reapers, onReconciled, logger } = parts;
+  const { config, attach, datapath, reapers, onReconciled, onApplied, logger } = parts;
   const { bpffs, runDir } = config.state;
   const store = openEndpointStore(runDir, config.endpoints, (endpoint) => {
     logger.warn({ endpoint }, 'endpoint gave way to one of the configuration');
   });
   const scrub = async (addresses: Uint8Array[], mode: 'forced' | 'leaving') => {
     using scrubbed = openScrubbed(datapath);
-    return await scrubAddresses(scrubbed.tables, addresses, async (family, table, ...keys) => {
-      const { deleted } = await reapers[family].reap(table, ...keys, { mode });
-      return deleted;
-    });
+    return await scrubAddresses(scrubbed.tables, addresses, reapWith(reapers, mode));
   };
   const { programs } = datapath;
   const tables = rowTables(datapath);
   const rows = FAMILIES.flatMap((family) => tables[family].endpoints.read());
   const known = knownNames(store.before, rows, endpointInterfaces(bpffs));
   const context = { bpffs, programs, attach, tables, scrub, logger };
-  return createNode({ config, store, known, context, onReconciled, logger });
+  return createNode({ config, store, known, context, onReconciled, onApplied, logger });
+}
+
+function reapWith(reapers: Reapers, mode: 'forced' | 'leaving'): ForceReap {
+  return async (family, table, ...keys) => {
+    const { deleted } = await reapers[family].reap(table, ...keys, { mode });
+    return deleted;
+  };
+}
+
+/** The services, which wait for the node to be known. */
+export function keepServices(parts: Omit<NodeParts, 'attach' | 'onApplied'>): ServiceKeeper {
+  const { config, datapath, reapers, onReconciled, logger } = parts;
+  const { bpffs, runDir } = config.state;
+  const tablesOf = (family: Family) => kernelTables(family, (name) => datapath.map(family, name));
+  const record = openIdRecord(bpffs);
+  const reconciler = createReconciler({
+    tables: { ipv4: tablesOf('ipv4'), ipv6: tablesOf('ipv6') },
+    ...{ record, build: buildTables, logger },
+    async flush(gone) {
+      using scrubbed = openScrubbed(datapath);
+      return await flushGone(scrubbed.tables, gone, reapWith(reapers, 'forced'));
+    },
+  });
+  const keeper = createServices({
+    ...{ configured: config.services, store: openServiceStore(runDir), reconciler },
+    ...{ onReconciled, logger },
+    async counts() {
+      const counts = noServiceCounts();
+      for (const family of FAMILIES) {
+        await readServiceCounts(datapath.map(family, 'service_counts'), family, counts);
+      }
+      return counts;
+    },
+  });
+  return {
+    ...keeper,
+    async [Symbol.asyncDispose]() {
+      await keeper[Symbol.asyncDispose]();
+      record[Symbol.dispose]();
+    },
+  };
 }
 
 /** Interfaces whose endpoint hooks are attached. */
@@ -117,7 +164,7 @@ export function metricSources(
   version: string,
   datapath: Datapath,
   node: NodeKeeper,
-): Omit<MetricsSources, 'interval' | 'isSettled' | 'evictions'> {
+): Omit<MetricsSources, 'interval' | 'isSettled' | 'evictions' | 'services'> {
   return {
     version,
     settings() {

@@ -1,6 +1,5 @@
 import type { Logger as PinoLogger } from 'pino';
 import { type ConfigChange, compareConfigs } from '../config/changes.ts';
-import { configWarnings } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import type { Datapath } from '../engine/datapath.ts';
 import { createPasses } from '../engine/passes.ts';
@@ -8,6 +7,7 @@ import { ConfigError, SekishoError } from '../lib/errors.ts';
 import { checkAgainstNetwork } from './checks.ts';
 import type { NodeKeeper } from './node.ts';
 import type { Notifier } from './notify.ts';
+import type { ServiceKeeper } from './services.ts';
 import type { ReloadStatus } from './status.ts';
 
 /** The configuration that is in force. */
@@ -26,6 +26,7 @@ export interface ReloadParts {
   /** What the first reload replaces. */
   first: { programs: Disposable; server: AsyncDisposable };
   node: NodeKeeper;
+  services: Pick<ServiceKeeper, 'configure'>;
   /** After a configuration has come into force. */
   applied(config: Config): void;
   /** What the service manager is to show after a reload that went well. */
@@ -62,6 +63,7 @@ export function createReloader(parts: ReloadParts): Reloader {
     const nextServer = listens ? fresh.use(await parts.listen(next)) : undefined;
     const loaded = difference.programs ? fresh.use(await parts.load(next)) : undefined;
     await parts.node.reconfigure(next, loaded?.programs);
+    if (difference.keys.includes('services')) await parts.services.configure(next.services);
     fresh.move();
     settings.config = next;
     parts.applied(next);
@@ -86,7 +88,6 @@ export function createReloader(parts: ReloadParts): Reloader {
     try {
       const next = read();
       const keys = await change(next);
-      for (const warning of configWarnings(next)) logger.warn({ warning }, 'configuration');
       last = { at, status: 'applied', keys };
       logger.info({ keys }, 'configuration reloaded');
       notifier.ready(parts.describe());

@@ -48,6 +48,8 @@ export interface Status {
   warnings: string[];
   devices: string[];
   endpoints: { ready: number; total: number };
+  /** How many are asked for, and how many of those are not served. */
+  services: { total: number; rejected: number };
   hooks: HookStatus[];
   maps: MapStatus[];
   gc: CollectorStatus;

@@ -13,6 +13,7 @@ import { type CollectorMetrics, collectorMetrics } from './collector-metrics.ts'
 import { addDatapathMetrics } from './datapath-metrics.ts';
 import { type Maker, metricMaker, PREFIX } from './maker.ts';
 import { oncePerScrape } from './once.ts';
+import { addServiceMetrics, type ServiceSample } from './service-metrics.ts';
 import { eachTable, type TableSources } from './table-metrics.ts';
 
 /** Seconds: an unchanged network, some hooks, a scrub of large tables. */
@@ -43,6 +44,8 @@ export interface MetricsSources extends Pick<TableSources, 'capacity' | 'isSettl
   hooks(): Readonly<Record<Hook, HookCount>>;
   /** How often each hook had to be attached again. */
   reattached(): Readonly<Record<Hook, number>>;
+  /** The services, read at every scrape. */
+  services(): Promise<ServiceSample[]>;
   /** Counters of a family's datapath, read at every scrape. */
   counters(family: Family): Counters;
 }
@@ -67,6 +70,7 @@ export function registerMetrics(registry: Registry, sources: MetricsSources): Me
   const counters = oncePerScrape(sources.counters);
   addAgentMetrics(make, sources);
   addDatapathMetrics(make, counters);
+  addServiceMetrics(make, sources.services);
   registry.registerMetric(attemptsHistogram(`${PREFIX}nat_port_allocation_attempts`, { counters }));
   const { interval, capacity, isSettled, evictions, settings } = sources;
   return {
@@ -84,7 +88,7 @@ export function registerMetrics(registry: Registry, sources: MetricsSources): Me
 export function reconcileTimer(registry: Registry): (seconds: number) => void {
   const histogram = new Histogram({
     name: `${PREFIX}reconcile_duration_seconds`,
-    help: 'Time to make maps and hooks what network and configuration ask for.',
+    help: 'Time to make maps and hooks what network, configuration and services ask for.',
     buckets: RECONCILE_BOUNDS,
     registers: [registry],
   });

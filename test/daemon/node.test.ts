@@ -50,6 +50,7 @@ function keepNode(): Kept {
       logger,
     },
     onReconciled: () => void passes++,
+    onApplied() {},
     logger,
   });
   return {

@@ -18,6 +18,7 @@ export function metricCatalog(): Map<string, KnownMetric> {
     interval: () => 30,
     hooks: () => eachHook({ attached: 1, expected: 1 }),
     reattached: () => eachHook(0),
+    services: async () => [],
     counters: () => nameCounters([]),
     capacity: () => 1000,
     isSettled: () => true,

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { checkConfig, configWarnings, loadConfig } from '../../agent/config/load.ts';
+import { checkConfig, loadConfig } from '../../agent/config/load.ts';
 import type { Config } from '../../agent/config/schema.ts';
 import { ConfigError } from '../../agent/lib/errors.ts';
 
@@ -93,13 +93,6 @@ describe('a valid configuration', () => {
 
   it('may have sections without content', () => {
     assert.deepEqual(parse('gc:\nmasquerade:\n  ports:\nendpoints:\n').gc, parse('').gc);
-  });
-
-  it('says which parts of it are not applied yet', () => {
-    assert.deepEqual(configWarnings(parse('')), []);
-    assert.match(configWarnings(parse(EXAMPLE))[0] ?? '', /services .* not applied/);
-    const all = 'gc: { interval: 5m, min: 10s }\nmaps: { maxMemoryRatio: 0.5 }\n';
-    assert.deepEqual(configWarnings(parse(all)), []);
   });
 });
 

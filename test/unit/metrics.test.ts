@@ -6,9 +6,10 @@ import type { PassResult } from '../../agent/engine/pass.ts';
 import type { PassRecord } from '../../agent/engine/records.ts';
 import { nameCounters } from '../../agent/tables/counters.ts';
 import { reconcileTimer, registerMetrics } from '../../agent/telemetry/metrics.ts';
+import type { ServiceSample } from '../../agent/telemetry/service-metrics.ts';
 import { metricCatalog } from '../lib/metric-catalog.ts';
 
-/** What dashboards and alerts rely on: type and labels. That of services comes with services. */
+/** What dashboards and alerts rely on: type and labels. */
 const PUBLISHED: Record<string, string> = {
   conntrack_gc_runs_total: 'counter family protocol status',
   conntrack_gc_duration_seconds: 'gauge family protocol',
@@ -26,6 +27,7 @@ const PUBLISHED: Record<string, string> = {
   nat_ports_used_ratio_max: 'gauge family',
   datapath_packets_total: 'counter family hook verdict',
   drop_total: 'counter family hook reason',
+  service_backends: 'gauge service state',
   reconcile_duration_seconds: 'histogram',
   agent_info: 'gauge node version',
 };
@@ -34,6 +36,13 @@ const PASS: PassResult = {
   ...{ family: 'ipv4', table: 'ct_tcp', alive: 250, deleted: 5, skipped: 1, failed: 0 },
   ...{ natDeleted: 8, evicted: 0, durationMs: 1500, capacity: 1000, classes: {}, completed: 0 },
 };
+
+const SERVICES: ServiceSample[] = [
+  {
+    ...{ name: 'web', backends: { active: 2, terminating: 1 }, connections: 7 },
+    ...{ drops: { service_no_backend: 3 }, perBackend: new Map([['10.0.1.10:8000', 4]]) },
+  },
+];
 
 /** Of one run of the daemon; `record` is what it leaves to the next one. */
 function openMetrics(record = new Map<string, number>()) {
@@ -48,6 +57,7 @@ function openMetrics(record = new Map<string, number>()) {
     settings: () => ({ node: 'node-a', ports: 1000 }),
     interval: () => 30,
     hooks: () => ({ from_endpoint: hook, to_endpoint: hook, from_netdev: hook, to_netdev: hook }),
+    services: async () => SERVICES,
     reattached: () => ({ from_endpoint: 0, to_endpoint: 0, from_netdev: 0, to_netdev: 0 }),
     counters(family) {
       reads.push(family);
@@ -94,6 +104,17 @@ test('a pass tells the fill of its table and what it collected', async () => {
   assert.equal(await sample(`sekisho_conntrack_gc_duration_seconds{${labels}}`), 1.5);
   assert.equal(await sample(`sekisho_conntrack_gc_runs_total{${labels},status="completed"}`), 1);
   assert.equal(await sample(`sekisho_conntrack_gc_runs_total{${labels},status="failed"}`), 0);
+});
+
+test('services are told with their backends, connections and drops', async () => {
+  const { sample } = openMetrics();
+  const service = 'service="web"';
+  assert.equal(await sample(`sekisho_service_backends{${service},state="active"}`), 2);
+  assert.equal(await sample(`sekisho_service_connections_total{${service}}`), 7);
+  const backend = 'backend="10.0.1.10:8000"';
+  assert.equal(await sample(`sekisho_service_backend_connections_total{${service},${backend}}`), 4);
+  const reason = 'reason="service_no_backend"';
+  assert.equal(await sample(`sekisho_service_drops_total{${service},${reason}}`), 3);
 });
 
 test('ports in use are told as a share of the NAT range', async () => {

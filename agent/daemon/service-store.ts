@@ -1,0 +1,64 @@
+import { readFileSync } from 'node:fs';
+import { open, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { serviceSchema } from '../config/service-schema.ts';
+import { SekishoError } from '../lib/errors.ts';
+import type { ServiceSpec } from '../services/spec.ts';
+
+const FILE = 'services.json';
+
+/** As `ServiceSpec` has it: the timeout in seconds. */
+const storedSchema = z.object({
+  version: z.literal(1),
+  services: z.array(
+    serviceSchema.extend({ sessionAffinity: z.object({ timeout: z.number() }).optional() }),
+  ),
+});
+
+/** The services that were applied over the socket, on disk after every change. */
+export interface ServiceStore {
+  /** As an earlier run left them. */
+  before: readonly ServiceSpec[];
+  /** In one step: a reader, or a crash, sees the old file or the new. One call at a time. */
+  save(services: Iterable<ServiceSpec>): Promise<void>;
+}
+
+/** Opens the store in `<runDir>/services.json`. Throws E_LAYOUT when it cannot be understood. */
+export function openServiceStore(runDir: string): ServiceStore {
+  const path = join(runDir, FILE);
+  const texts = new WeakMap<ServiceSpec, string>();
+  const textOf = (spec: ServiceSpec) => {
+    const text = texts.get(spec) ?? JSON.stringify(spec);
+    texts.set(spec, text);
+    return text;
+  };
+  return {
+    before: readStore(path),
+    async save(services) {
+      const lines = Array.from(services, textOf).join(',\n');
+      await using file = await open(`${path}.new`, 'w', 0o600);
+      await file.writeFile(`{"version":1,"services":[\n${lines}\n]}\n`);
+      await file.sync();
+      await rename(`${path}.new`, path);
+    },
+  };
+}
+
+function readStore(path: string): ServiceSpec[] {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+  try {
+    return storedSchema.parse(JSON.parse(text)).services;
+  } catch (cause) {
+    throw new SekishoError('E_LAYOUT', `${path} cannot be understood`, {
+      cause,
+      hint: 'remove it; services that were applied while running are then forgotten',
+    });
+  }
+}
