@@ -12,7 +12,10 @@ import { createOutput, writeJson, writeLines } from './output.ts';
 const PATIENCE_MS = 600_000;
 const STDIN = 0;
 
-/** Hands the services of a file to the daemon; exits with 1 when one is wrong or rejected. */
+/**
+ * Hands the services of a file to the daemon. What is wrong with one, there or here, is told and
+ * leaves the others; the exit status is then 1.
+ */
 export async function applyServices(
   options: OutputOptions & { filename: string },
   command: Command,
@@ -20,10 +23,8 @@ export async function applyServices(
   const { runDir } = configOf(command).state;
   const name = options.filename === '-' ? 'stdin' : options.filename;
   const file = parseServices(readServices(options.filename, name), name);
-  if (file.errors.length > 0) {
-    complain(file.errors.map(({ message }) => message));
-    return;
-  }
+  complain(file.errors.map(({ message }) => message));
+  if (file.errors.length > 0 && file.services.length === 0) return;
   const body = { services: file.services };
   const { services: results } = await agentClient(runDir, PATIENCE_MS).post<{
     services: ApplyResult[];
@@ -47,11 +48,12 @@ export function rejections(
   name: string,
   { services, placeOf }: Pick<ServiceFile, 'services' | 'placeOf'>,
 ): string[] {
-  const numbers = new Map(services.map((service, i) => [service.name, i]));
+  const byName = new Map(services.map((service) => [service.name, service]));
   return results
     .filter(({ result }) => result === 'rejected')
     .flatMap((rejected) => {
-      const { line, column } = placeOf(numbers.get(rejected.name) ?? 0);
+      const service = byName.get(rejected.name);
+      const { line, column } = (service && placeOf(service)) ?? { line: 1, column: 1 };
       const place = `${name}:${line}:${column}: service ${rejected.name}`;
       return rejected.problems.map((problem) => `${place}: rejected: ${problem}`);
     });

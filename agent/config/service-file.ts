@@ -14,12 +14,12 @@ export interface WrittenService {
 }
 
 export interface ServiceFile {
-  /** In the order of the file; empty when `errors` is not. */
+  /** Those that nothing is wrong with, in the order of the file. */
   services: WrittenService[];
   /** In the order of the file. */
   errors: ConfigError[];
-  /** Where the name of the n-th service stands. */
-  placeOf(index: number): Place;
+  /** Where the name of one of `services` stands. */
+  placeOf(service: WrittenService): Place;
 }
 
 /**
@@ -34,13 +34,14 @@ export function parseServices(text: string, file: string): ServiceFile {
 function parseJson(text: string, file: string): ServiceFile | undefined {
   const { input, shape } = wrapped(jsonOf(text));
   if (problemsIn(input).length > 0) return undefined;
+  const services = listIn(input);
   let source: Source | undefined;
   return {
-    services: servicesOf(input),
+    services,
     errors: [],
-    placeOf(index) {
+    placeOf(service) {
       source ??= parseSource(text, file);
-      return placeOfName(source, shape, index);
+      return placeOfName(source, shape, services.indexOf(service));
     },
   };
 }
@@ -55,18 +56,21 @@ function jsonOf(text: string): unknown {
 
 function parseYaml(source: Source, file: string): ServiceFile {
   const { input, shape } = wrapped(source.data);
-  const placeOf = (index: number) => placeOfName(source, shape, index);
+  const all = listIn(input);
+  const placeOf = (service: WrittenService) => placeOfName(source, shape, all.indexOf(service));
   if (source.syntaxErrors.length > 0) return { services: [], errors: source.syntaxErrors, placeOf };
-  const errors = problemsIn(input).map(({ path, at, message }) => {
+  const problems = problemsIn(input);
+  const errors = problems.map(({ path, at, message }) => {
     const inFile = told(shape, path, message);
     return problemError({ ...inFile, at }, { file, ...source.locate(inFile.path, at) });
   });
-  const services = errors.length > 0 ? [] : servicesOf(input);
-  return { services, errors: errors.sort(byPlace), placeOf };
+  return { services: soundOnes(all, problems), errors: errors.sort(byPlace), placeOf };
 }
 
-function servicesOf(input: unknown): WrittenService[] {
-  return (input as { services: WrittenService[] }).services;
+/** What is wrong with one service leaves the others; what is wrong around them leaves none. */
+function soundOnes(all: readonly WrittenService[], problems: readonly Problem[]): WrittenService[] {
+  const bad = new Set(problems.map(({ path }) => path[1]));
+  return bad.has(undefined) ? [] : all.filter((_, i) => !bad.has(i));
 }
 
 function placeOfName(source: Source, shape: Shape, index: number): Place {
@@ -74,8 +78,15 @@ function placeOfName(source: Source, shape: Shape, index: number): Place {
 }
 
 function problemsIn(input: unknown): Problem[] {
-  const { success, data, error } = listSchema.safeParse(input);
-  return success ? repeatedNames(data.services) : problemsOf(error.issues, input);
+  const { success, error } = listSchema.safeParse(input);
+  const wrong = success ? [] : problemsOf(error.issues, input);
+  return [...wrong, ...repeatedNames(listIn(input))];
+}
+
+/** The items of the list as they stand there, valid or not. */
+function listIn(input: unknown): WrittenService[] {
+  const { services } = input as { services?: unknown };
+  return Array.isArray(services) ? services : [];
 }
 
 /** How the services stand in the file. */
@@ -100,10 +111,11 @@ function told(shape: Shape, path: Path, message: string) {
   return { path: unwrapped(shape, path), message: inFile };
 }
 
-function repeatedNames(services: readonly { name: string }[]): Problem[] {
-  const names = new Set<string>();
-  return services.flatMap(({ name }, i) => {
-    if (!names.has(name)) {
+function repeatedNames(services: readonly unknown[]): Problem[] {
+  const names = new Set<unknown>();
+  return services.flatMap((service, i) => {
+    const name = (service as Partial<WrittenService> | null)?.name;
+    if (name === undefined || !names.has(name)) {
       names.add(name);
       return [];
     }

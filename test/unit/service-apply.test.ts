@@ -106,16 +106,23 @@ describe('service apply', () => {
     ]);
   });
 
-  it('asks for nothing while anything in the file is wrong', async () => {
-    answered();
-    const path = file('wrong.yaml', '- { name: web, type: Balancer }\n- { name: web/, node: 1 }\n');
+  it('leaves out what is wrong with line and column, and applies the rest', async () => {
+    answered({ name: 'dns', result: 'created', problems: [] });
+    const wrong = '- { name: web, type: Balancer }\n- { name: web/, node: 1 }\n';
+    const path = file('wrong.yaml', `${wrong}- { name: dns }\n`);
     const { status, stdout, stderr } = await run(['apply', '-f', path]);
-    assert.deepEqual([status, stdout, asked], [1, '', []]);
+    assert.deepEqual([status, stdout], [1, 'service dns created\n']);
+    assert.deepEqual(JSON.parse(asked[0]?.body ?? ''), { services: [{ name: 'dns' }] });
     const places = stderr
       .trimEnd()
       .split('\n')
       .map((line) => line.slice(path.length).split(': ', 2).join(': '));
     assert.deepEqual(places, [':1:22: [0].type', ':2:17: [1].node']);
+
+    answered();
+    assert.equal((await run(['apply', '-f', '-'], wrong)).status, 1);
+    assert.equal((await run(['apply', '-f', '-'], 'name: [web\n')).status, 1);
+    assert.deepEqual(asked, []);
   });
 
   it('passes on why the daemon refuses', async () => {

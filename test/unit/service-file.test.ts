@@ -48,7 +48,6 @@ describe('a file of services', () => {
     assert.equal(services('{"services": [{"name": "web", "nodePort": 30001}]}').length, 1);
     assert.equal(services('[{"name": "web"}]').length, 1);
     assert.equal(services('{"name": "web", "nodePort": null}').length, 1);
-    assert.deepEqual(parseServices('[\n{"name": "web"}]', 'f').placeOf(0), { line: 2, column: 10 });
     assert.match(
       problems('[{"name": 7}]')[0] ?? '',
       /^web\.yaml:1:11: \[0\]\.name: expected a name/,
@@ -56,11 +55,17 @@ describe('a file of services', () => {
   });
 
   it('says where each service stands', () => {
-    assert.deepEqual(parseServices(WEB, 'f').placeOf(0), { line: 1, column: 7 });
-    const list = parseServices('- name: a\n- type: ClusterIP\n  name: b\n', 'f');
-    assert.deepEqual(list.placeOf(1), { line: 3, column: 9 });
-    const mapping = parseServices('services:\n  - name: a\n', 'f');
-    assert.deepEqual(mapping.placeOf(0), { line: 2, column: 11 });
+    const places = (text: string) => {
+      const { services, placeOf } = parseServices(text, 'f');
+      return services.map((service) => Object.values(placeOf(service)));
+    };
+    assert.deepEqual(places(WEB), [[1, 7]]);
+    assert.deepEqual(places('- name: a\n- type: ClusterIP\n  name: b\n'), [
+      [1, 9],
+      [3, 9],
+    ]);
+    assert.deepEqual(places('services:\n  - name: a\n'), [[2, 11]]);
+    assert.deepEqual(places('[\n{"name": "web"}]'), [[2, 10]]);
   });
 });
 
@@ -97,5 +102,14 @@ describe('what is wrong in a file of services', () => {
     ]);
     assert.match(problems('')[0] ?? '', /^web\.yaml:1:1: services: missing; expected a list/);
     assert.match(problems('web\n')[0] ?? '', /^web\.yaml:1:1: expected a mapping/);
+  });
+
+  it('leaves the other services as they are', () => {
+    const left = (text: string) => parseServices(text, 'f').services.map(({ name }) => name);
+    const heavy = '{ name: b, backends: [{ address: 10.0.1.1, port: 1, weight: 65536 }] }';
+    assert.deepEqual(left(`- name: a\n- ${heavy}\n- name: c\n- name: a\n`), ['a', 'c']);
+    assert.deepEqual(left('- name: a\n- web\n'), ['a']);
+    assert.deepEqual(left('services: [{ name: a }]\nnode: {}\n'), []);
+    assert.deepEqual(left('- name: a\n- name: [\n'), []);
   });
 });
