@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { parseAddress, parsePrefix } from '../lib/ip.ts';
 import { parseDuration } from '../lib/units.ts';
@@ -128,7 +129,7 @@ function accepts(parse: (value: string) => unknown): (value: string) => boolean 
 }
 
 function isUnicast(value: string): boolean {
-  if (!accepts(parseAddress)(value)) return false;
+  if (isIP(value) === 0 || value.includes('%')) return false;
   const { family, bytes } = parseAddress(value);
   const first = bytes[0] ?? 0;
   if (family === 'ipv4') return first !== 0 && first !== 127 && first < 224;

@@ -22,7 +22,7 @@ export interface FamilyChanges {
 /** Rows by `rowsKey`. */
 export type AllRows = ReadonlyMap<string, PartRows>;
 /** Rows of `backend_addresses` by their text. */
-export type AddressRows = ReadonlyMap<string, BackendAddressRow>;
+export type AddressRows = Map<string, BackendAddressRow>;
 
 const NONE: Omit<PartRows, 'family' | 'serviceId'> = {
   services: [],
@@ -58,17 +58,15 @@ export function diffParts(
 
 /** How many backends have each address. */
 export function countAddresses(rows: Iterable<PartRows>): Record<Family, AddressRows> {
-  const counts = { ipv4: new Map(), ipv6: new Map() } as Record<Family, Counts>;
+  const counts: Record<Family, AddressRows> = { ipv4: new Map(), ipv6: new Map() };
   for (const { family, backends } of rows) count(backends, 1, counts[family]);
   return counts;
 }
 
-type Counts = Map<string, BackendAddressRow>;
-
 interface Difference {
   changes: FamilyChanges;
   /** By how much the number of backends at an address differs. */
-  deltas: Counts;
+  deltas: AddressRows;
 }
 
 function newDifference(): Difference {
@@ -107,7 +105,7 @@ function tableText({ name }: TableRow): string {
   return name ?? '';
 }
 
-function count(backends: readonly BackendRow[], by: number, counts: Counts): void {
+function count(backends: readonly BackendRow[], by: number, counts: AddressRows): void {
   for (const { addr, port, proto } of backends) {
     const text = backendAddressText({ addr, port, proto });
     const there = counts.get(text);

@@ -55,22 +55,25 @@ export function tableName(packed: Uint32Array): string {
   return `m${first}${second}`;
 }
 
-/** Memory of a build, used again by the next one. */
+/** Memory of a build, used again by the next one: what is looked at in no order fits a cache. */
 export interface Workspace {
-  taken: Uint8Array;
+  /** Of each slot: the place of the member that has it, from 1. The wide one is for many. */
+  owners: Uint8Array;
+  wideOwners: Uint16Array;
   /** Of each member: its next slot, and the way to the one after it. */
   next: Uint32Array;
   skip: Uint32Array;
+  weight: Uint32Array;
   /** What it has saved up: a turn costs the largest weight. */
-  credit: Float64Array;
+  credit: Uint32Array;
 }
 
 export function createWorkspace(): Workspace {
+  const none = new Uint32Array(0);
   return {
-    taken: new Uint8Array(TABLE_SIZE),
-    next: new Uint32Array(0),
-    skip: new Uint32Array(0),
-    credit: new Float64Array(0),
+    owners: new Uint8Array(TABLE_SIZE),
+    wideOwners: new Uint16Array(TABLE_SIZE),
+    ...{ next: none, skip: none, weight: none, credit: none },
   };
 }
 
@@ -82,11 +85,24 @@ export function buildTable(packed: Uint32Array, table: Uint32Array, work: Worksp
     return;
   }
   const heaviest = prepare(packed, count, work);
-  const { taken, next, skip, credit } = work;
+  const owners = count < 255 ? work.owners : work.wideOwners;
+  fillSlots(owners, count, heaviest, work);
+  for (let slot = 0; slot < TABLE_SIZE; slot++) {
+    table[slot] = packed[(owners[slot]! - 1) * MEMBER_WORDS]!;
+  }
+}
+
+function fillSlots(
+  owners: Uint8Array | Uint16Array,
+  count: number,
+  heaviest: number,
+  { next, skip, weight, credit }: Workspace,
+): void {
+  owners.fill(0);
   let free = TABLE_SIZE;
   for (;;) {
     for (let i = 0; i < count; i++) {
-      const saved = credit[i]! + packed[i * MEMBER_WORDS + 3]!;
+      const saved = credit[i]! + weight[i]!;
       if (saved < heaviest) {
         credit[i] = saved;
         continue;
@@ -94,12 +110,11 @@ export function buildTable(packed: Uint32Array, table: Uint32Array, work: Worksp
       credit[i] = saved - heaviest;
       const step = skip[i]!;
       let slot = next[i]!;
-      while (taken[slot] !== 0) {
+      while (owners[slot] !== 0) {
         slot += step;
         if (slot >= TABLE_SIZE) slot -= TABLE_SIZE;
       }
-      taken[slot] = 1;
-      table[slot] = packed[i * MEMBER_WORDS]!;
+      owners[slot] = i + 1;
       next[i] = slot;
       if (--free === 0) return;
     }
@@ -111,15 +126,16 @@ function prepare(packed: Uint32Array, count: number, work: Workspace): number {
   if (work.next.length < count) {
     work.next = new Uint32Array(count);
     work.skip = new Uint32Array(count);
-    work.credit = new Float64Array(count);
+    work.weight = new Uint32Array(count);
+    work.credit = new Uint32Array(count);
   }
-  work.taken.fill(0);
   work.credit.fill(0);
   let heaviest = 0;
   for (let i = 0; i < count; i++) {
     const at = i * MEMBER_WORDS;
     work.next[i] = packed[at + 1]! % TABLE_SIZE;
     work.skip[i] = (packed[at + 2]! % (TABLE_SIZE - 1)) + 1;
+    work.weight[i] = packed[at + 3]!;
     heaviest = Math.max(heaviest, packed[at + 3]!);
   }
   return heaviest;

@@ -87,7 +87,8 @@ export function createReconciler(parts: ReconcilerParts): ServiceReconciler {
       const changes = diffParts(desired, before.rows, before.addresses);
       actual = undefined;
       await writeChanges(changes, tables, build);
-      actual = { rows: desired, addresses: newAddresses(before.addresses, changes) };
+      updateAddresses(before.addresses, changes);
+      actual = { rows: desired, addresses: before.addresses };
       const gone = goneOf(changes);
       if (FAMILIES.some((family) => gone[family].indexes.size + gone[family].backends.size > 0)) {
         const deleted = await flush(gone);
@@ -104,18 +105,13 @@ function sameIds(a: NextIds, b: NextIds): boolean {
   return a.service === service && a.backend === backend && a.ipv4 === ipv4 && a.ipv6 === ipv6;
 }
 
-function newAddresses(
-  before: Record<Family, AddressRows>,
-  changes: Changes,
-): Record<Family, AddressRows> {
-  const after = (family: Family) => {
+/** In place: there may be a hundred thousand. */
+function updateAddresses(addresses: Actual['addresses'], changes: Changes): void {
+  for (const family of FAMILIES) {
     const { set, remove } = changes[family].addresses;
-    const rows = new Map(before[family]);
-    for (const row of set) rows.set(backendAddressText(row), row);
-    for (const row of remove) rows.delete(backendAddressText(row));
-    return rows;
-  };
-  return { ipv4: after('ipv4'), ipv6: after('ipv6') };
+    for (const row of set) addresses[family].set(backendAddressText(row), row);
+    for (const row of remove) addresses[family].delete(backendAddressText(row));
+  }
 }
 
 function goneOf(changes: Changes): Record<Family, Gone> {
