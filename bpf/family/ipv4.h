@@ -50,6 +50,14 @@ static __always_inline bool ip_addr_is_link_scoped(const struct ip_addr *a)
 	return addr >> 28 == 0xe || addr == 0xffffffff || addr == 0;
 }
 
+/* 169.254.42.1: as whom a pod meets itself behind a service. */
+static __always_inline struct ip_addr ip_addr_loopback(void)
+{
+	struct ip_addr addr = { bpf_htonl(0xa9fe2a01) };
+
+	return addr;
+}
+
 /* One's complement difference to add where `from` becomes `to`. */
 static __always_inline __u32 ip_addr_csum_diff(const struct ip_addr *from, const struct ip_addr *to)
 {

@@ -53,6 +53,19 @@ static __always_inline bool ip_addr_is_link_scoped(const struct ip_addr *a)
 	       !(a->addr[0] | a->addr[1] | a->addr[2] | (a->addr[3] & bpf_htonl(0xfffffffe)));
 }
 
+/* fd73:656b:6973::1: as whom a pod meets itself behind a service. */
+static __always_inline struct ip_addr ip_addr_loopback(void)
+{
+	struct ip_addr addr = { {
+		bpf_htonl(0xfd73656b),
+		bpf_htonl(0x69730000),
+		0,
+		bpf_htonl(1),
+	} };
+
+	return addr;
+}
+
 /* One's complement difference to add where `from` becomes `to`. */
 static __always_inline __u32 ip_addr_csum_diff(const struct ip_addr *from, const struct ip_addr *to)
 {

@@ -13,6 +13,9 @@
 #include "table.h"
 #include "tcp_state.h"
 
+/* SourceSecurityID of the world, in what a service's client opens. */
+#define IDENTITY_WORLD     2
+
 /* Seconds between two reports of a direction that shows nothing new. */
 #define CT_REPORT_INTERVAL 5
 
@@ -21,8 +24,23 @@ struct ct {
 	struct tuple key;       /* of the entry found, or of the one to create */
 	struct ct_entry *entry; /* NULL: there is none yet */
 	struct handoff handoff;
-	bool companion; /* in: one goes with the flow */
+	bool companion;      /* in: one goes with the flow */
+	bool opener;         /* in: the opener's packet: no entry of the other side counts */
+	bool unproven;       /* in: from outside even so: its RST proves nothing */
+	bool hold;           /* in: what begins a connection stays unrecorded: whose is it? */
+	__u16 flags;         /* in: enum ct_flag of a service's flow */
+	__u16 rev_nat_index; /* in: the same; 0: of no service */
 };
+
+static __always_inline void ct_init(struct ct *ct, bool companion)
+{
+	ct->companion = companion;
+	ct->opener = false;
+	ct->unproven = false;
+	ct->hold = false;
+	ct->flags = 0;
+	ct->rev_nat_index = 0;
+}
 
 /* Two calls instead of one with a variable map: each inlines its lookup. */
 static __always_inline struct ct_entry *ct_lookup(const struct tuple *key)
@@ -126,32 +144,52 @@ static const struct ct_entry ct_blank;
 
 /* The companion of an address pair's flows, by which its ICMP errors are known.
  * It expires by itself. */
-static __noinline void ct_touch_companion(const struct tuple *flow, __u32 src_identity, __u32 now)
+__noinline int ct_touch_companion(const struct tuple *flow, __u32 src_identity, __u16 rev_nat_index,
+				  __u32 now)
 {
-	struct tuple key = {
-		.saddr = flow->saddr,
-		.daddr = flow->daddr,
-		.proto = FAMILY_ICMP,
-		.kind = flow->kind | KIND_RELATED,
-	};
-	struct ct_entry *entry = table_lookup(TABLE_CT_ANY, &key);
+	struct tuple key = { .proto = FAMILY_ICMP };
+	struct ct_entry *entry;
 
+	if (!flow)
+		return 0;
+	key.saddr = flow->saddr;
+	key.daddr = flow->daddr;
+	key.kind = flow->kind | KIND_RELATED;
+	entry = table_lookup(TABLE_CT_ANY, &key);
 	if (!entry) {
 		table_insert(TABLE_CT_ANY, &key, &ct_blank);
 		entry = table_lookup(TABLE_CT_ANY, &key);
 		if (!entry)
-			return;
+			return 0;
 		entry->src_identity = src_identity;
 		entry->last_tx_report = now;
 	}
+	if (rev_nat_index && entry->rev_nat_index != rev_nat_index)
+		entry->rev_nat_index = rev_nat_index;
 	WRITE_ONCE(entry->expires, now + config.timeout_any);
+	return 0;
 }
 
 /* The companion of a flow that has an entry. */
 static __always_inline void ct_refresh_companion(const struct ct *ct, __u32 now)
 {
 	if (ct->companion)
-		ct_touch_companion(&ct->key, ct->entry->src_identity, now);
+		ct_touch_companion(&ct->key, ct->entry->src_identity, ct->rev_nat_index, now);
+}
+
+/* A service's flow says so in its entry, whatever it was before. */
+static __always_inline void ct_stamp(struct ct *ct)
+{
+	struct ct_entry *entry = ct->entry;
+
+	ct->handoff.rev_nat_index = ct->rev_nat_index;
+	ct->handoff.node_port = !!(ct->flags & CT_NODE_PORT);
+	if (!entry)
+		return;
+	if (entry->rev_nat_index != ct->rev_nat_index)
+		entry->rev_nat_index = ct->rev_nat_index;
+	if ((entry->flags & ct->flags) != ct->flags)
+		entry->flags |= ct->flags;
 }
 
 /* What is said of a flow that has no entry yet. */
@@ -165,6 +203,11 @@ static __always_inline void ct_fill_handoff_new(struct handoff *handoff,
 	handoff->fresh = !tcp || (packet->tcp_flags & TCP_SYN);
 	handoff->deferred = 0;
 	handoff->unmapped = 0;
+	handoff->pod = 0;
+	handoff->identity = 0;
+	handoff->node_port = 0;
+	handoff->answer = 0;
+	handoff->rev_nat_index = 0;
 	handoff->expires = ct_first_expiry(packet, now);
 	handoff->class = tcp ? NAT_CLASS_SYN : NAT_CLASS_ANY;
 }
@@ -178,6 +221,12 @@ static __always_inline void ct_fill_handoff(struct ct *ct, enum ct_result result
 	ct->handoff.fresh = fresh;
 	ct->handoff.deferred = 0;
 	ct->handoff.unmapped = 0;
+	ct->handoff.pod = 0;
+	ct->handoff.identity = 0;
+	ct->handoff.node_port = !!(ct->entry->flags & CT_NODE_PORT);
+	ct->handoff.answer =
+		!!(ct->entry->flags & (CT_NODE_PORT | CT_FROM_TUNNEL | CT_LB_LOOPBACK));
+	ct->handoff.rev_nat_index = ct->entry->rev_nat_index;
 	ct->handoff.expires = ct->entry->expires;
 	ct->handoff.class = ct_class(&ct->key, ct->entry);
 	ct->handoff.nat_port = 0;
@@ -188,11 +237,11 @@ static __always_inline void ct_fill_handoff(struct ct *ct, enum ct_result result
 
 /* Is what an IN entry calls an answer a packet of the endpoint's own flow, whose OUT
  * entry was lost? Its forward half knows; looked for once a second. */
-static __noinline bool ct_half_lives(const struct packet *packet, struct ct_entry *in, __u32 now)
+__noinline bool ct_half_lives(const struct packet *packet, struct ct_entry *in, __u32 now)
 {
 	struct nat_entry *forward;
 
-	if (!config.restore || in->nat_looked == (__u16)now)
+	if (!packet || !in || !config.restore || in->nat_looked == (__u16)now)
 		return false;
 	forward = table_lookup(TABLE_SNAT, &packet->tuple);
 	if (forward && !clock_expired(forward->expires, now))
@@ -208,13 +257,14 @@ static __noinline bool ct_half_lives(const struct packet *packet, struct ct_entr
 static __always_inline bool ct_find(struct ct *ct, const struct packet *packet, enum ct_dir dir,
 				    __u32 now)
 {
-	struct ct_entry *own;
+	struct ct_entry *own = NULL;
 
 	if (dir == CT_TX)
 		ct->key = packet->tuple;
 	else
 		tuple_reverse(&ct->key, &packet->tuple, KIND_OUT);
-	own = ct->entry = ct_lookup(&ct->key);
+	if (dir == CT_TX || !ct->opener)
+		own = ct->entry = ct_lookup(&ct->key);
 	if (own && !clock_expired(own->expires, now)) {
 		ct->handoff.result = dir == CT_TX ? CT_ESTABLISHED : CT_REPLY;
 		return true;
@@ -226,7 +276,9 @@ static __always_inline bool ct_find(struct ct *ct, const struct packet *packet, 
 		ct->key = packet->tuple;
 		ct->key.kind = KIND_IN;
 	}
-	ct->entry = dir == CT_TX && tcp_opens(packet->tcp_flags) ? NULL : ct_lookup(&ct->key);
+	ct->entry = dir == CT_TX && (ct->opener || tcp_opens(packet->tcp_flags)) ?
+			    NULL :
+			    ct_lookup(&ct->key);
 	if (ct->entry && !clock_expired(ct->entry->expires, now) &&
 	    !(dir == CT_TX && ct_half_lives(packet, ct->entry, now))) {
 		ct->handoff.result = dir == CT_TX ? CT_REPLY : CT_ESTABLISHED;
@@ -244,34 +296,35 @@ static __always_inline bool ct_find(struct ct *ct, const struct packet *packet, 
 /* Makes an expired entry that of a new connection. Of those who try, the collector
  * among them, the one that swaps `expires` for 0 has it. True also when another packet
  * has just done so; false: for this one it is gone. */
-static __always_inline bool ct_revive(struct ct *ct, const struct packet *packet, enum ct_dir dir,
-				      __u32 now)
+static __always_inline bool ct_revive(struct ct_entry *entry, const struct packet *packet,
+				      enum ct_dir dir, __u32 now)
 {
-	__u32 expires = READ_ONCE(ct->entry->expires);
+	__u32 expires = READ_ONCE(entry->expires);
 	__u32 found = expires;
 
 	if (expires && clock_expired(expires, now)) {
-		found = __sync_val_compare_and_swap(&ct->entry->expires, expires, 0);
+		found = __sync_val_compare_and_swap(&entry->expires, expires, 0);
 		if (found == expires) {
-			ct_open(ct->entry, packet, dir, now);
+			ct_open(entry, packet, dir, now);
 			return true;
 		}
 	}
 	return !clock_expired(found, now);
 }
 
-/* The conntrack stage. On NEW with entry NULL the caller creates it. */
+/* The conntrack stage. On NEW with entry NULL the caller creates it; with `hold` any
+ * entry of NEW is as it was, and another call without does the rest. */
 static __noinline int ct_track(struct __sk_buff *skb, const struct packet *packet, enum ct_dir dir,
 			       __u32 now, struct ct *ct)
 {
-	bool opener;
+	bool opener, reopens;
 
 	if (!ct_find(ct, packet, dir, now)) {
 		ct_fill_handoff_new(&ct->handoff, packet, now);
-		if (ct->entry) {
+		if (ct->entry && !ct->hold) {
 			/* expired: nothing of the old connection counts */
 			ct->handoff.fresh = 1;
-			if (!ct_revive(ct, packet, dir, now)) {
+			if (!ct_revive(ct->entry, packet, dir, now)) {
 				ct->entry = NULL;
 				return 0;
 			}
@@ -282,13 +335,20 @@ static __noinline int ct_track(struct __sk_buff *skb, const struct packet *packe
 	}
 
 	opener = ct->handoff.result == CT_ESTABLISHED;
+	reopens = packet->l4 == L4_TCP && tcp_reopens(ct->entry, opener, packet->tcp_flags);
+	if (reopens && ct->hold) {
+		ct_fill_handoff_new(&ct->handoff, packet, now);
+		return 0;
+	}
 	ct_account(ct->entry, skb);
-	if (packet->l4 == L4_TCP && tcp_reopens(ct->entry, opener, packet->tcp_flags)) {
+	if (reopens) {
 		ct_open(ct->entry, packet, dir, now);
 		ct_refresh_companion(ct, now);
 		ct_fill_handoff(ct, CT_NEW, true, now);
 		return 0;
 	}
+	if (ct->unproven && (packet->tcp_flags & TCP_RST))
+		dir = CT_RX;
 	if (ct_advance(ct->entry, packet, dir, now))
 		ct_refresh_companion(ct, now);
 	ct_fill_handoff(ct, ct->handoff.result, false, now);
@@ -320,32 +380,47 @@ static __always_inline long ct_insert_new(const struct tuple *key, const struct 
 struct ct_origin {
 	struct ip_addr nat_addr;
 	__be16 nat_port;
+	__u16 flags; /* enum ct_flag, of a service's flow */
+	__u16 rev_nat_index;
+	__u8 companion;
+	__u8 pad;
 	__u32 src_identity;
-	bool companion;
 };
 
-/* Records a NEW flow. 0, or the errno of the insertion. */
-static __noinline long ct_create(struct __sk_buff *skb, const struct packet *packet,
-				 const struct tuple *key, const struct ct_origin *origin, __u32 now)
+/* Inserts the entry of a NEW flow. 0, or the errno of the insertion. */
+__noinline int ct_write(struct __sk_buff *skb, const struct packet *packet, const struct tuple *key,
+			const struct ct_origin *origin, __u32 now)
 {
-	struct ct_entry entry = {
-		.nat_addr = origin->nat_addr,
-		.nat_port = origin->nat_port,
-		.src_identity = origin->src_identity,
-	};
-	/* The kind says who sent it: an OUT entry made from a reply is the peer's. */
-	bool sent = key->kind == KIND_OUT && ip_addr_equal(&key->saddr, &packet->tuple.saddr);
+	struct ct_entry entry = {};
+	bool sent;
 	long err;
 
+	if (!packet || !key || !origin)
+		return -ENOMEM;
+	entry.nat_addr = origin->nat_addr;
+	entry.nat_port = origin->nat_port;
+	entry.src_identity = origin->src_identity;
+	/* The kind says who sent it: an OUT entry made from a reply is the peer's. */
+	sent = key->kind == KIND_OUT && ip_addr_equal(&key->saddr, &packet->tuple.saddr);
 	ct_open(&entry, packet, sent ? CT_TX : CT_RX, now);
+	entry.flags |= origin->flags;
+	entry.rev_nat_index = origin->rev_nat_index;
 	if (config.accounting) {
 		entry.packets = 1;
 		entry.bytes = skb->len - ETH_HLEN;
 	}
 	err = ct_insert_new(key, &entry);
-	if (err && err != -EEXIST)
-		return err;
-	if (origin->companion)
-		ct_touch_companion(key, origin->src_identity, now);
-	return 0;
+	return err == -EEXIST ? 0 : err;
+}
+
+/* Records a NEW flow, and its companion. 0, or the errno of the insertion. */
+static __always_inline long ct_create(struct __sk_buff *skb, const struct packet *packet,
+				      const struct tuple *key, const struct ct_origin *origin,
+				      __u32 now)
+{
+	long err = ct_write(skb, packet, key, origin, now);
+
+	if (!err && origin->companion)
+		ct_touch_companion(key, origin->src_identity, origin->rev_nat_index, now);
+	return err;
 }

@@ -7,6 +7,7 @@
 #include "parse.h"
 #include "rewrite.h"
 #include "route.h"
+#include "service_answer.h"
 #include "snat.h"
 
 /* Is this destination one that a pod's packets leave for as the node? An address that
@@ -35,19 +36,6 @@ static __always_inline int masquerade_refuses(const struct packet *packet,
 	}
 }
 
-static __always_inline void egress_flow(struct nat_flow *flow, const struct packet *packet,
-					const struct device *device, const struct handoff *handoff,
-					__u32 now)
-{
-	flow->key = &packet->tuple;
-	flow->ct = handoff;
-	flow->device = device;
-	flow->now = now;
-	flow->l4 = packet->l4;
-	flow->tcp_flags = packet->tcp_flags;
-	flow->flags = 0;
-}
-
 /* Records the flow that from_endpoint left to this hook. */
 static __noinline int egress_record(struct __sk_buff *skb, const struct packet *packet,
 				    const struct handoff *handoff,
@@ -65,19 +53,22 @@ static __noinline int egress_record(struct __sk_buff *skb, const struct packet *
 
 /* Translates a flow that the pod, or the node itself, opened. */
 static __always_inline int egress_translate(struct __sk_buff *skb, const struct packet *packet,
-					    struct nat_flow *flow, struct nat_entry *forward)
+					    const struct device *device,
+					    const struct handoff *handoff,
+					    struct nat_entry *forward, __u32 now)
 {
-	int drop = nat_outgoing(skb, flow, forward);
+	struct nat_mapping mapping = {};
+	int drop = nat_outgoing(skb, packet, device, handoff, forward, &mapping, now);
 
-	if (!drop && flow->ct->deferred)
-		drop = egress_record(skb, packet, flow->ct, &flow->mapping, flow->now);
+	if (!drop && handoff->deferred)
+		drop = egress_record(skb, packet, handoff, &mapping, now);
 	if (drop)
 		return drop;
-	return rewrite(skb, packet, REWRITE_SOURCE, &flow->mapping.addr, flow->mapping.port);
+	return rewrite(skb, packet, REWRITE_SOURCE, &mapping.addr, mapping.port);
 }
 
 /* A pod's packet: the answer to a flow opened towards it leaves as it is, its own
- * flow as the node, where that is due. */
+ * flow as the node, where that is due. A client's, to a service, always does. */
 static __always_inline int egress_pod(struct __sk_buff *skb, const struct packet *packet,
 				      const struct device *device, const struct handoff *handoff,
 				      __u32 now)
@@ -85,7 +76,6 @@ static __always_inline int egress_pod(struct __sk_buff *skb, const struct packet
 	bool carried = packet_is_carried(packet);
 	struct nat_mapping none = {};
 	struct nat_entry *forward;
-	struct nat_flow flow = {};
 	int drop;
 
 	if (handoff->result == CT_REPLY)
@@ -95,14 +85,13 @@ static __always_inline int egress_pod(struct __sk_buff *skb, const struct packet
 	forward = carried ? table_lookup(TABLE_SNAT, &packet->tuple) : NULL;
 	if (forward && clock_expired(forward->expires, now))
 		forward = NULL;
-	if (!forward && !masquerade_due(packet))
+	if (!forward && !handoff->node_port && !masquerade_due(packet))
 		return handoff->deferred ? egress_record(skb, packet, handoff, &none, now) :
 					   VERDICT_PASS;
 	drop = masquerade_refuses(packet, device);
 	if (drop)
 		return drop;
-	egress_flow(&flow, packet, device, handoff, now);
-	return egress_translate(skb, packet, &flow, forward);
+	return egress_translate(skb, packet, device, handoff, forward, now);
 }
 
 /* Does somebody's reverse half hold the port that the node's packet brings? */
@@ -122,7 +111,7 @@ static __noinline int egress_track_node(struct __sk_buff *skb, const struct pack
 {
 	struct ct ct;
 
-	ct.companion = false;
+	ct_init(&ct, false);
 	ct_track(skb, packet, CT_TX, now, &ct);
 	*handoff = ct.handoff;
 	handoff->pod = 0;
@@ -140,7 +129,6 @@ static __always_inline int egress_node(struct __sk_buff *skb, const struct packe
 	struct family_state *state = bpf_map_lookup_elem(&family_state, &zero);
 	struct nat_entry *forward = NULL;
 	struct handoff handoff = {};
-	struct nat_flow flow = {};
 
 	if (config.restore && half_lost(skb, packet, device))
 		return -DROP_HALF_LOST;
@@ -157,18 +145,18 @@ static __always_inline int egress_node(struct __sk_buff *skb, const struct packe
 			WRITE_ONCE(state->node_translated, 1);
 	}
 	egress_track_node(skb, packet, now, &handoff);
-	egress_flow(&flow, packet, device, &handoff, now);
-	flow.flags = NAT_NEEDS_CT;
-	return egress_translate(skb, packet, &flow, forward);
+	return egress_translate(skb, packet, device, &handoff, forward, now);
 }
 
-/* What conntrack knows of a pod's packet that came through the stack, where an
- * entry has been made for it already, unless it was lost since. */
+/* What conntrack knows of a packet that came through the stack, where an entry has been
+ * made for it already, unless it was lost since. `opener`: it is no answer. */
 static __noinline int egress_ask(const struct packet *packet, const struct device *device,
-				 __u32 now, struct handoff *handoff)
+				 bool opener, __u32 now, struct handoff *handoff)
 {
 	struct ct ct;
 
+	ct_init(&ct, true);
+	ct.opener = opener;
 	if (ct_find(&ct, packet, CT_TX, now)) {
 		ct_fill_handoff(&ct, ct.handoff.result, false, now);
 		*handoff = ct.handoff;
@@ -183,21 +171,55 @@ static __noinline int egress_ask(const struct packet *packet, const struct devic
 	return 0;
 }
 
-/* A packet that no ingress program of ours vouches for. */
-static __always_inline int egress_unknown(struct __sk_buff *skb, const struct packet *packet,
-					  const struct device *device, struct handoff *handoff,
-					  __u32 now)
+/* The answer of a service's backend leaves as the frontend, which the flow's entry of
+ * this kind knows. */
+__noinline int egress_answer(struct __sk_buff *skb, const struct packet *packet, enum kind kind,
+			     __u32 now)
 {
-	struct endpoint *from = endpoint_lookup(&packet->tuple.saddr);
+	struct service_source source;
+	struct ct_entry *entry;
+	struct tuple key;
 
-	if (!endpoint_is_pod(from))
+	if (!packet)
+		return -DROP_SERVICE_STATE_LOST;
+	entry = service_answered(packet, kind, &key, now);
+	if (!entry || !service_source_by_entry(entry, &source))
+		return -DROP_SERVICE_STATE_LOST;
+	return rewrite(skb, packet, REWRITE_SOURCE, source.addr, source.port);
+}
+
+/* Beside enum verdict: the packet's flow is known now. */
+#define EGRESS_KNOWN VERDICT_COUNT
+
+/* A packet that no ingress program of ours vouches for: a pod's, or one of a service's
+ * flow, for which from_netdev has done what it could. */
+static __noinline int egress_learn(struct __sk_buff *skb, const struct packet *packet,
+				   const struct device *device, struct handoff *handoff, __u32 now)
+{
+	__u32 tracked = CTX_LOAD(skb, ingress_ifindex) ? CTX_LOAD(skb, tc_index) : 0;
+	bool service = tracked >= TRACKED_SERVICE;
+	struct endpoint *from = service ? NULL : endpoint_lookup(&packet->tuple.saddr);
+	__u32 identity = IDENTITY_WORLD;
+	enum kind kind = KIND_OUT;
+
+	if (!service && !endpoint_is_pod(from))
 		return prefix_flags(&packet->tuple.saddr) & PREFIX_LOCAL_PODS ?
 			       -DROP_UNKNOWN_SOURCE :
 			       VERDICT_PASS;
-	egress_ask(packet, device, now, handoff);
-	handoff->pod = 1;
-	handoff->identity = from->identity;
-	return egress_pod(skb, packet, device, handoff, now);
+	if (from) {
+		identity = from->identity;
+		kind = KIND_IN;
+	}
+	if (tracked != TRACKED_ANSWER) {
+		egress_ask(packet, device, service, now, handoff);
+		if (service && !handoff->node_port)
+			return -DROP_SERVICE_STATE_LOST;
+	}
+	if (tracked == TRACKED_ANSWER || (handoff->result == CT_REPLY && handoff->answer))
+		return egress_answer(skb, packet, kind, now);
+	handoff->pod = !service;
+	handoff->identity = identity;
+	return EGRESS_KNOWN;
 }
 
 static __always_inline int netdev_egress(struct __sk_buff *skb, const struct packet *packet,
@@ -205,6 +227,7 @@ static __always_inline int netdev_egress(struct __sk_buff *skb, const struct pac
 {
 	struct device *device = device_lookup(skb->ifindex);
 	struct handoff handoff = {};
+	int result;
 
 	if (!handoff_take(skb, &handoff)) {
 		if (ip_addr_is_link_scoped(&packet->tuple.saddr))
@@ -213,7 +236,9 @@ static __always_inline int netdev_egress(struct __sk_buff *skb, const struct pac
 		    (device->flags & DEVICE_HAS_ADDRESS) &&
 		    ip_addr_equal(&packet->tuple.saddr, &device->addr))
 			return egress_node(skb, packet, device, now);
-		return egress_unknown(skb, packet, device, &handoff, now);
+		result = egress_learn(skb, packet, device, &handoff, now);
+		if (result != EGRESS_KNOWN)
+			return result;
 	}
 	return egress_pod(skb, packet, device, &handoff, now);
 }

@@ -46,11 +46,13 @@ static __always_inline bool half_lost_unreachable(struct __sk_buff *skb,
 }
 
 /* `packet` was made by the node and leaves from its masquerade address. */
-static __noinline bool half_lost(struct __sk_buff *skb, const struct packet *packet,
-				 const struct device *device)
+__noinline bool half_lost(struct __sk_buff *skb, const struct packet *packet,
+			  const struct device *device)
 {
 	struct tuple answered;
 
+	if (!packet || !device)
+		return false;
 	if (packet->l4 == L4_ICMP_ERROR)
 		return half_lost_unreachable(skb, packet, device);
 	if (packet->l4 != L4_TCP || (packet->tcp_flags & (TCP_RST | TCP_ACK)) != TCP_RST ||

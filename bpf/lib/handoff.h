@@ -28,13 +28,20 @@ struct handoff {
 	__u8 pod;        /* a pod sent it, not the node; never in cb */
 	__be16 nat_port; /* to leave with, for this second; 0: look for the halves; never in cb */
 	__u32 identity;  /* of the pod */
+	__u16 rev_nat_index; /* of a service's flow */
+	__u8 node_port;      /* a client's flow to a service */
+	__u8 answer;         /* a backend's answer, to leave as the frontend; never in cb */
 };
 
 /* skb->tc_index: conntrack has seen this packet, on its way through the stack. */
-#define TRACKED_BY_NETDEV 1
+enum tracked {
+	TRACKED_BY_NETDEV = 1,
+	TRACKED_SERVICE = 2, /* of a service's flow, whose source is still to be translated */
+	TRACKED_ANSWER = 3,  /* the same, of an answer that leaves the node */
+};
 
 /* Changes with what the words mean, so that no other version's reader believes them. */
-#define HANDOFF_FORMAT    2
+#define HANDOFF_FORMAT 3
 
 static __always_inline __u32 handoff_magic(void)
 {
@@ -65,8 +72,9 @@ static __always_inline void handoff_write(struct __sk_buff *skb, const struct ha
 {
 	CTX_STORE(skb, cb[0], handoff_magic());
 	CTX_STORE(skb, cb[1],
-		  handoff->result | handoff->class << 8 | handoff->fresh << 16 |
-			  handoff->deferred << 24);
+		  handoff->result | handoff->class << 2 | handoff->fresh << 4 |
+			  handoff->deferred << 5 | handoff->node_port << 6 |
+			  handoff->rev_nat_index << 16);
 	CTX_STORE(skb, cb[2], handoff->expires);
 	CTX_STORE(skb, cb[3], identity);
 }
@@ -100,10 +108,12 @@ static __always_inline bool handoff_take(struct __sk_buff *skb, struct handoff *
 	if (!handoff_is_there(skb))
 		return false;
 	word = CTX_LOAD(skb, cb[1]);
-	handoff->result = word;
-	handoff->class = word >> 8;
-	handoff->fresh = word >> 16;
-	handoff->deferred = word >> 24;
+	handoff->result = word & 3;
+	handoff->class = word >> 2 & 3;
+	handoff->fresh = word >> 4 & 1;
+	handoff->deferred = word >> 5 & 1;
+	handoff->node_port = word >> 6 & 1;
+	handoff->rev_nat_index = word >> 16;
 	handoff->expires = CTX_LOAD(skb, cb[2]);
 	handoff->pod = 1;
 	handoff->identity = CTX_LOAD(skb, cb[3]);

@@ -122,6 +122,18 @@ static __always_inline bool port_has_socket(struct __sk_buff *skb, __u8 l4,
 	return true;
 }
 
+/* Is it a service's port? Whoever connects to it would be taken for the peer. */
+static __always_inline bool port_has_service(const struct tuple *answer)
+{
+	struct service_key key = {
+		.addr = answer->daddr,
+		.port = answer->dport,
+		.proto = answer->proto,
+	};
+
+	return bpf_map_lookup_elem(&services, &key);
+}
+
 /* Takes over an entry that has expired: of the CPUs that try, the one that
  * swaps `expires` does. Readers take 0 for expired until the owner is written. */
 static __always_inline bool port_take_over(struct port_search *search, struct nat_entry *entry)
@@ -153,7 +165,8 @@ static __always_inline enum port_outcome port_claim(struct port_search *search)
 
 	if (state == PORT_OURS)
 		return config.restore ? PORT_ADOPTED : PORT_NONE;
-	if (state == PORT_TAKEN || port_has_socket(search->skb, search->l4, &search->reverse))
+	if (state == PORT_TAKEN || port_has_service(&search->reverse) ||
+	    port_has_socket(search->skb, search->l4, &search->reverse))
 		return PORT_NONE;
 	if (entry && state == PORT_EXPIRED) {
 		if (port_take_over(search, entry))

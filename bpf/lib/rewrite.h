@@ -57,14 +57,21 @@ static __always_inline int rewrite_port(struct __sk_buff *skb, const struct pack
 
 /* Writes address and port of one end. 0, or -DROP_REWRITE. packet->tuple keeps
  * what the packet said before. */
-static __noinline int rewrite(struct __sk_buff *skb, const struct packet *packet,
-			      enum rewrite_end end, const struct ip_addr *addr, __be16 port)
+__noinline int rewrite(struct __sk_buff *skb, const struct packet *packet, enum rewrite_end end,
+		       const struct ip_addr *addr, __be16 port)
 {
 	bool source = end == REWRITE_SOURCE;
-	const struct ip_addr *old_addr = source ? &packet->tuple.saddr : &packet->tuple.daddr;
-	__be16 old_port = source ? packet->tuple.sport : packet->tuple.dport;
-	int csum_offset = rewrite_csum_offset(packet);
-	__u64 mangled = packet->l4 == L4_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	const struct ip_addr *old_addr;
+	int csum_offset;
+	__be16 old_port;
+	__u64 mangled;
+
+	if (!packet || !addr)
+		return -DROP_REWRITE;
+	old_addr = source ? &packet->tuple.saddr : &packet->tuple.daddr;
+	old_port = source ? packet->tuple.sport : packet->tuple.dport;
+	csum_offset = rewrite_csum_offset(packet);
+	mangled = packet->l4 == L4_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 
 	if (csum_offset >= 0) {
 		__u32 check = packet->l4_off + csum_offset;

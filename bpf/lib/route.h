@@ -37,19 +37,19 @@ static __always_inline __u32 prefix_flags(const struct ip_addr *addr)
 
 /* The next hop. False leaves the packet to the stack: no route, too big for it,
  * forwarding off, the last hop spent, a route that only the stack can follow. */
-static __always_inline bool route_lookup(struct __sk_buff *skb, const struct packet *packet,
-					 struct route *route)
+__noinline bool route_lookup(struct __sk_buff *skb, const struct packet *packet,
+			     struct route *route)
 {
 	struct bpf_fib_lookup fib = {
 		.family = FAMILY_AF,
-		.l4_protocol = packet->tuple.proto,
-		.tot_len = packet->l3_len,
 		.ifindex = skb->ifindex,
 	};
 	int result;
 
-	if (!config.fast_routing || packet->ttl <= 1)
+	if (!packet || !route || !config.fast_routing || packet->ttl <= 1)
 		return false;
+	fib.l4_protocol = packet->tuple.proto;
+	fib.tot_len = packet->l3_len;
 	ip_fib_request(&fib, packet);
 	/* rules and multipath routes may ask for them; other protocols have none */
 	if (packet_has_ports(packet)) {

@@ -51,6 +51,8 @@ static __always_inline bool nat_follow(struct nat_entry *half, const struct hand
 	}
 	if (half->touched == (__u16)now && half->class == class)
 		return false;
+	if (ct->fresh || ct->rev_nat_index)
+		half->rev_nat_index = ct->rev_nat_index;
 	half->class = class;
 	half->touched = now;
 	WRITE_ONCE(half->expires, expires);
@@ -59,6 +61,7 @@ static __always_inline bool nat_follow(struct nat_entry *half, const struct hand
 
 static __always_inline void nat_copy_life(struct nat_entry *to, const struct nat_entry *from)
 {
+	to->rev_nat_index = from->rev_nat_index;
 	to->class = from->class;
 	to->touched = from->touched;
 	WRITE_ONCE(to->expires, from->expires);
@@ -81,15 +84,18 @@ static __always_inline bool nat_replace(struct nat_entry *half, __u32 expires,
 
 /* The forward half of `flow`, from its reverse half. A flow that has another
  * port by now keeps it. */
-static __noinline int nat_restore_forward(const struct tuple *flow,
-					  const struct nat_mapping *mapping,
-					  const struct nat_entry *reverse, __u32 now)
+__noinline int nat_restore_forward(const struct tuple *flow, const struct nat_mapping *mapping,
+				   const struct nat_entry *reverse, __u32 now)
 {
-	struct nat_entry *forward = table_lookup(TABLE_SNAT, flow);
-	struct nat_entry entry = *reverse;
+	struct nat_entry *forward;
+	struct nat_entry entry;
 	__u32 expires;
 	bool same;
 
+	if (!flow || !mapping || !reverse)
+		return 0;
+	forward = table_lookup(TABLE_SNAT, flow);
+	entry = *reverse;
 	entry.addr = mapping->addr;
 	entry.port = mapping->port;
 	if (!forward) {
@@ -130,13 +136,27 @@ static __always_inline struct nat_entry *nat_find_reverse(const struct packet *p
 struct nat_flow {
 	const struct tuple *key; /* forward key */
 	const struct handoff *ct;
-	struct nat_mapping mapping; /* out: what to leave as */
 	const struct device *device;
 	__u32 now;
 	__u8 l4;
 	__u8 tcp_flags;
 	__u8 flags; /* enum nat_flag */
 };
+
+static __always_inline void nat_flow_init(struct nat_flow *flow, const struct packet *packet,
+					  const struct device *device,
+					  const struct handoff *handoff, __u32 now)
+{
+	flow->key = &packet->tuple;
+	flow->ct = handoff;
+	flow->device = device;
+	flow->now = now;
+	flow->l4 = packet->l4;
+	flow->tcp_flags = packet->tcp_flags;
+	flow->flags = handoff->pod ? 0 : NAT_NEEDS_CT;
+	if (handoff->node_port)
+		flow->flags = NAT_NODE_PORT;
+}
 
 static __always_inline void port_search_init(struct port_search *search, struct __sk_buff *skb,
 					     const struct nat_flow *flow)
@@ -152,6 +172,7 @@ static __always_inline void port_search_init(struct port_search *search, struct 
 	search->owner.addr = flow->key->saddr;
 	search->owner.port = flow->key->sport;
 	search->owner.class = flow->ct->class;
+	search->owner.rev_nat_index = flow->ct->rev_nat_index;
 	search->owner.flags = flow->flags;
 	search->owner.expires = flow->ct->expires;
 	search->owner.created = flow->now;
@@ -164,18 +185,24 @@ static __always_inline void port_search_init(struct port_search *search, struct 
 
 /* The reverse half of a flow whose forward half is there: refreshed, or brought
  * back. False: another flow has the port by now. */
-static __noinline bool nat_restore_reverse(struct __sk_buff *skb, const struct nat_flow *flow,
-					   struct nat_entry *forward)
+__noinline bool nat_restore_reverse(struct __sk_buff *skb, const struct packet *packet,
+				    const struct handoff *handoff, const struct device *device,
+				    struct nat_entry *forward)
 {
+	struct nat_flow flow = {};
 	struct port_search search;
 	struct nat_entry *reverse;
 
-	port_search_init(&search, skb, flow);
+	if (!packet || !handoff || !device || !forward)
+		return true;
+	nat_flow_init(&flow, packet, device, handoff, clock_now());
+	port_search_init(&search, skb, &flow);
 	search.reverse.dport = forward->port;
 	search.owner.class = forward->class;
 	search.owner.expires = forward->expires;
 	search.owner.created = forward->created;
 	search.owner.flags = forward->flags;
+	search.owner.rev_nat_index = forward->rev_nat_index;
 	if (port_look(&search, &reverse) == PORT_OURS) {
 		nat_copy_life(reverse, forward);
 		return true;
@@ -325,35 +352,43 @@ static __always_inline void nat_tell_conntrack(struct ct_entry *ct,
 }
 
 /* Both halves are there: until the second is over, CT vouches for them. */
-static __always_inline void nat_looked(const struct nat_flow *flow)
+static __always_inline void nat_looked(const struct tuple *key, const struct handoff *handoff,
+				       const struct nat_mapping *mapping, __u32 now)
 {
 	struct ct_entry *ct;
 
-	if (!config.restore || flow->ct->deferred)
+	if (!config.restore || handoff->deferred)
 		return;
-	ct = ct_lookup(flow->key);
-	if (!ct || ct->nat_port != flow->mapping.port)
+	ct = ct_lookup(key);
+	if (!ct || ct->nat_port != mapping->port)
 		return;
-	ct->nat_class = flow->ct->class;
-	WRITE_ONCE(ct->nat_looked, (__u16)flow->now);
+	ct->nat_class = handoff->class;
+	WRITE_ONCE(ct->nat_looked, (__u16)now);
 }
 
 /* Gives a flow without a usable forward half its port, the old one if any
  * record still knows it. 0 or a drop reason. */
-static __noinline int nat_open(struct __sk_buff *skb, struct nat_flow *flow)
+__noinline int nat_open(struct __sk_buff *skb, const struct packet *packet,
+			const struct handoff *handoff, const struct device *device,
+			struct nat_mapping *mapping)
 {
-	struct ct_entry *ct = flow->ct->deferred ? NULL : ct_lookup(flow->key);
+	struct nat_flow flow = {};
 	struct nat_entry *reverse;
 	struct port_search search;
+	struct ct_entry *ct;
 	int drop;
 
-	port_search_init(&search, skb, flow);
-	drop = nat_find_port(&search, flow, ct);
+	if (!packet || !handoff || !device || !mapping)
+		return -DROP_NAT_INSERT;
+	nat_flow_init(&flow, packet, device, handoff, clock_now());
+	ct = handoff->deferred ? NULL : ct_lookup(&packet->tuple);
+	port_search_init(&search, skb, &flow);
+	drop = nat_find_port(&search, &flow, ct);
 	if (!drop) {
 		if (search.outcome == PORT_ADOPTED) {
 			reverse = table_lookup(TABLE_SNAT, &search.reverse);
 			if (reverse)
-				nat_follow(reverse, flow->ct, flow->now);
+				nat_follow(reverse, handoff, flow.now);
 		}
 		drop = nat_write_forward(&search);
 		if (drop && search.outcome == PORT_RESERVED)
@@ -362,12 +397,12 @@ static __noinline int nat_open(struct __sk_buff *skb, struct nat_flow *flow)
 	if (drop) {
 		/* nothing stays behind for a flow that never got through */
 		if (ct && (ct->seen & CT_SEEN_BOTH) == CT_SEEN_TX && !ct->nat_port)
-			ct_delete(flow->key);
+			ct_delete(&packet->tuple);
 		return drop;
 	}
-	flow->mapping.addr = search.reverse.daddr;
-	flow->mapping.port = search.reverse.dport;
-	nat_tell_conntrack(ct, &flow->mapping);
+	mapping->addr = search.reverse.daddr;
+	mapping->port = search.reverse.dport;
+	nat_tell_conntrack(ct, mapping);
 	return 0;
 }
 
@@ -386,25 +421,29 @@ static __noinline void nat_abandon(const struct tuple *flow, const struct nat_en
 
 /* What a flow leaves as: its mapping, kept, repaired or new. `forward` is live, or
  * NULL. 0 or a drop reason. */
-static __always_inline int nat_outgoing(struct __sk_buff *skb, struct nat_flow *flow,
-					struct nat_entry *forward)
+static __always_inline int nat_outgoing(struct __sk_buff *skb, const struct packet *packet,
+					const struct device *device, const struct handoff *handoff,
+					struct nat_entry *forward, struct nat_mapping *mapping,
+					__u32 now)
 {
+	const struct tuple *key = &packet->tuple;
+
 	if (forward) {
-		bool ours = ip_addr_equal(&forward->addr, &flow->device->addr);
+		bool ours = ip_addr_equal(&forward->addr, &device->addr);
 
 		if (ours) {
-			flow->mapping.addr = forward->addr;
-			flow->mapping.port = forward->port;
-			if (flow->ct->unmapped)
-				nat_tell_conntrack(ct_lookup(flow->key), &flow->mapping);
-			if (!nat_follow(forward, flow->ct, flow->now) || !config.restore ||
-			    nat_restore_reverse(skb, flow, forward)) {
-				nat_looked(flow);
+			mapping->addr = forward->addr;
+			mapping->port = forward->port;
+			if (handoff->unmapped)
+				nat_tell_conntrack(ct_lookup(key), mapping);
+			if (!nat_follow(forward, handoff, now) || !config.restore ||
+			    nat_restore_reverse(skb, packet, handoff, device, forward)) {
+				nat_looked(key, handoff, mapping, now);
 				return 0;
 			}
 		} else {
-			nat_abandon(flow->key, forward);
+			nat_abandon(key, forward);
 		}
 	}
-	return nat_open(skb, flow);
+	return nat_open(skb, packet, handoff, device, mapping);
 }
