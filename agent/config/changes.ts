@@ -11,6 +11,9 @@ const IN_PROGRAMS: readonly string[] = [
   'datapath.routing',
 ];
 
+/** Services of the file that are not valid are services of the file. */
+const LEFT_OUT = 'rejectedServices' satisfies keyof Config;
+
 /** What a running agent has to do to get from one configuration to another. */
 export interface ConfigChange {
   /** Keys that differ, as dotted paths; a list is one key. */
@@ -23,7 +26,8 @@ export interface ConfigChange {
 
 /** Compares two valid configurations. */
 export function compareConfigs(before: Config, after: Config): ConfigChange {
-  const keys = differences(before, after, '');
+  const found = differences(before, after, '');
+  const keys = [...new Set(found.map((key) => (key === LEFT_OUT ? 'services' : key)))];
   return {
     keys,
     fixed: keys.filter((key) => isUnder(key, FIXED)),

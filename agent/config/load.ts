@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs';
 import { hostname, totalmem } from 'node:os';
 import { ConfigError } from '../lib/errors.ts';
 import { crossChecks } from './checks.ts';
-import type { Problem } from './problem.ts';
+import type { Path, Problem } from './problem.ts';
 import { problemError, problemsOf } from './problem.ts';
 import type { Config } from './schema.ts';
 import { configSchema } from './schema.ts';
 import { parseSource } from './source.ts';
+
+type Parsed = ReturnType<typeof configSchema.parse>;
 
 /** Read when no file is named; it may be missing. */
 export const DEFAULT_CONFIG_FILE = '/etc/sekisho/config.yaml';
@@ -14,20 +16,24 @@ export const DEFAULT_CONFIG_FILE = '/etc/sekisho/config.yaml';
 export interface CheckedConfig {
   /** Present when `errors` is empty. */
   config?: Config;
+  /** Present where all that is wrong is wrong with some services: the rest without those. */
+  rest?: Config;
   /** In the order of the file. */
   errors: ConfigError[];
 }
 
 /**
  * Reads and validates a configuration file. Without a name, the default file, and defaults
- * alone when there is none. Throws ConfigError: the first problem, and how many follow.
+ * alone when there is none. A service that is not valid is left out, and named in the result.
+ * Throws ConfigError for anything else: the first problem, and how many follow.
  */
 export function loadConfig(file: string | undefined): Config {
-  const { config, errors } = checkConfig(readConfig(file), file ?? DEFAULT_CONFIG_FILE);
+  const checked = checkConfig(readConfig(file), file ?? DEFAULT_CONFIG_FILE);
+  const { errors, config = checked.rest } = checked;
+  if (config !== undefined) return config;
   const [first, ...others] = errors;
   if (first !== undefined && others.length > 0) throw withHint(first, others.length, file);
-  if (config === undefined) throw first;
-  return config;
+  throw first;
 }
 
 /** The text of a configuration file; throws ConfigError when a named one cannot be read. */
@@ -59,22 +65,68 @@ export function checkConfig(
   const source = parseSource(text, file);
   if (source.syntaxErrors.length > 0) return { errors: source.syntaxErrors };
   const input = source.data ?? {};
-  const parsed = configSchema.safeParse(input);
-  const problems = parsed.success
-    ? crossChecks(parsed.data, totalMemory)
-    : problemsOf(parsed.error.issues, input);
-  if (!parsed.success || problems.length > 0) {
-    return { errors: inOrder(problems.map((problem) => located(problem))) };
-  }
-  const { node } = parsed.data;
-  return {
-    config: { ...parsed.data, node: { ...node, name: node.name ?? hostname() } },
-    errors: [],
-  };
+  const { parsed, problems } = validate(input, totalMemory);
+  if (parsed && problems.length === 0) return { config: named(parsed), errors: [] };
+  const errors = inOrder(problems.map((problem) => located(problem)));
+  const left = withoutBad(input, problems, totalMemory);
+  if (!left) return { errors };
+  const rejectedServices = left.bad.map(({ name, problem }) => {
+    return { name, reason: located(problem).message };
+  });
+  return { rest: { ...named(left.parsed), rejectedServices }, errors };
 
   function located(problem: Problem): ConfigError {
     return problemError(problem, { file, ...source.locate(problem.path, problem.at) });
   }
+}
+
+function validate(input: object, totalMemory: number) {
+  const result = configSchema.safeParse(input);
+  if (!result.success) return { problems: problemsOf(result.error.issues, input) };
+  return { parsed: result.data, problems: crossChecks(result.data, totalMemory) };
+}
+
+function named({ node, ...config }: Parsed): Config {
+  return { ...config, node: { ...node, name: node.name ?? hostname() } };
+}
+
+/** A service that is not valid, and the first thing that is wrong with it. */
+interface BadService {
+  name: string;
+  problem: Problem;
+}
+
+/** What is left once all that is not valid is left out; undefined where that is not services alone. */
+function withoutBad(
+  input: object,
+  first: Problem[],
+  totalMemory: number,
+): { parsed: Parsed; bad: BadService[] } | undefined {
+  const bad = new Map<number, BadService>();
+  const { services } = input as { services?: { name?: unknown }[] };
+  let places = [...(services ?? []).keys()];
+  for (let problems = first; ; ) {
+    for (const problem of problems) {
+      const place = places[serviceOf(problem.path) ?? -1];
+      if (place === undefined) return undefined;
+      if (bad.has(place)) continue;
+      const name = services?.[place]?.name;
+      const path = ['services', place, ...problem.path.slice(2)];
+      bad.set(place, { name: `${name ?? ''}`, problem: { ...problem, path } });
+    }
+    places = places.filter((place) => !bad.has(place));
+    const kept = places.map((place) => services?.[place]);
+    const rest = validate({ ...input, services: kept }, totalMemory);
+    if (rest.parsed && rest.problems.length === 0) {
+      return { parsed: rest.parsed, bad: [...bad.values()] };
+    }
+    problems = rest.problems;
+  }
+}
+
+/** Which service a problem is one of; undefined where it is not one of a single service. */
+function serviceOf([section, index]: Path): number | undefined {
+  return section === 'services' && typeof index === 'number' ? index : undefined;
 }
 
 function inOrder(errors: ConfigError[]): ConfigError[] {

@@ -173,9 +173,17 @@ export const configSchema = z
 
 type ParsedConfig = z.output<typeof configSchema>;
 
+/** A service of the file that is left out, and why. */
+export interface RejectedService {
+  /** Empty where it has none that can be read. */
+  name: string;
+  reason: string;
+}
+
 /** A valid configuration: every default filled in, durations in seconds, addresses as text. */
 export type Config = Omit<ParsedConfig, 'node'> & {
   node: Omit<ParsedConfig['node'], 'name'> & { name: string };
+  rejectedServices?: readonly RejectedService[];
 };
 
 /** JSON Schema (draft 2020-12) of the file, for editors. */

@@ -102,7 +102,7 @@ export function keepServices(parts: Omit<NodeParts, 'attach' | 'onApplied'>): Se
     },
   });
   const keeper = createServices({
-    ...{ configured: config.services, store: openServiceStore(runDir), reconciler },
+    ...{ configured: config, store: openServiceStore(runDir), reconciler },
     ...{ onReconciled, logger },
     async counts() {
       const counts = noServiceCounts();

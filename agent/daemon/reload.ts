@@ -63,7 +63,7 @@ export function createReloader(parts: ReloadParts): Reloader {
     const nextServer = listens ? fresh.use(await parts.listen(next)) : undefined;
     const loaded = difference.programs ? fresh.use(await parts.load(next)) : undefined;
     await parts.node.reconfigure(next, loaded?.programs);
-    if (difference.keys.includes('services')) await parts.services.configure(next.services);
+    if (difference.keys.includes('services')) await parts.services.configure(next);
     fresh.move();
     settings.config = next;
     parts.applied(next);

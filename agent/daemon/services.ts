@@ -1,3 +1,4 @@
+import type { RejectedService } from '../config/schema.ts';
 import type { Logger } from '../engine/logger.ts';
 import { createSerial } from '../engine/serial.ts';
 import { SekishoError } from '../lib/errors.ts';
@@ -19,7 +20,7 @@ const RETRY_MS = 5000;
 
 export interface ServiceOptions {
   /** Of the configuration. */
-  configured: readonly ServiceSpec[];
+  configured: ConfiguredServices;
   store: ServiceStore;
   reconciler: ServiceReconciler;
   counts(): Promise<ServiceCounts>;
@@ -28,12 +29,18 @@ export interface ServiceOptions {
   logger: Logger;
 }
 
+/** Services of the configuration, and those of it that are not valid. */
+export interface ConfiguredServices {
+  services: readonly ServiceSpec[];
+  rejectedServices?: readonly RejectedService[];
+}
+
 /** The services that are asked for, from all sources, and the datapath kept up with them. */
 export interface ServiceKeeper extends AsyncDisposable {
   /** The node may have changed. Never rejects: what fails is tried again, and a problem until then. */
   follow(facts: NodeFacts): Promise<void>;
   /** Puts others in place of the configuration's services. Never rejects either. */
-  configure(configured: readonly ServiceSpec[]): Promise<void>;
+  configure(configured: ConfiguredServices): Promise<void>;
   /**
    * Adds or changes services by name; what is rejected leaves what was there, and the others.
    * Rejects when the datapath could not be changed: it will be tried again.
@@ -63,7 +70,9 @@ interface Asked {
 export function createServices(options: ServiceOptions): ServiceKeeper {
   const { store, reconciler, counts, onReconciled, logger } = options;
   const serial = createSerial();
-  let configured = options.configured.map(prepareService);
+  let configured = options.configured.services.map(prepareService);
+  let leftOut = options.configured.rejectedServices ?? [];
+  logLeftOut(leftOut, logger);
   let added = byName(store.before.map(prepareService));
   for (const name of overruled(configured, added, logger)) added.delete(name);
   /** What was sent for those that were added, by name. */
@@ -187,7 +196,9 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
       }),
     configure: (next) =>
       serial(async () => {
-        configured = keepSame(next, configured);
+        configured = keepSame(next.services, configured);
+        leftOut = next.rejectedServices ?? [];
+        logLeftOut(leftOut, logger);
         for (const name of overruled(configured, added, logger)) {
           added.delete(name);
           sent.delete(name);
@@ -209,10 +220,14 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
       const now = await known();
       return asked().map(({ service }) => sampleService(service, now));
     },
-    totals: () => ({ total: asked().length, rejected: compiled?.rejected.size ?? 0 }),
+    totals: () => ({
+      total: asked().length + leftOut.length,
+      rejected: (compiled?.rejected.size ?? 0) + leftOut.length,
+    }),
     problem: () => failure,
     warnings: () => [
       ...(facts?.problems ?? []),
+      ...leftOut.map(({ name, reason }) => `service ${name}: ${reason}`),
       ...Array.from(
         compiled?.rejected ?? [],
         ([{ spec }, reason]) => `service ${spec.name}: ${reason}`,
@@ -233,6 +248,12 @@ function keepSame(
 ): PreparedService[] {
   const known = new Map(before.map((service) => [JSON.stringify(service.spec), service]));
   return next.map((spec) => known.get(JSON.stringify(spec)) ?? prepareService(spec));
+}
+
+function logLeftOut(services: readonly RejectedService[], logger: Logger): void {
+  for (const { name: service, reason } of services) {
+    logger.warn({ service, reason }, 'service rejected');
+  }
 }
 
 function logRejected(next: Compiled, before: Compiled | undefined, logger: Logger): void {

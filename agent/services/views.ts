@@ -89,7 +89,7 @@ function partsFor(service: PreparedService, compiled: Compiled | undefined): rea
 }
 
 function stateOf(parts: readonly Part[], applied: readonly PartIds[]): ServiceView['state'] {
-  return applied.length === parts.length ? 'applied' : 'pending';
+  return parts.length > 0 && applied.length === parts.length ? 'applied' : 'pending';
 }
 
 function frontendViews(part: Part, own: PartIds | undefined): FrontendView[] {

@@ -265,3 +265,33 @@ describe('loading a file', () => {
     );
   });
 });
+
+describe('a service that is not valid', () => {
+  const text = `services:
+  - { name: good, frontends: [{ address: 10.96.0.1, port: 80 }] }
+  - { name: heavy, backends: [{ address: 10.0.1.1, port: 1, weight: 70000 }] }
+  - { name: twin, frontends: [{ address: 10.96.0.1, port: 80 }] }
+`;
+
+  it('is an error of the file, and is left out where the file is used', () => {
+    const { config, rest, errors } = checkConfig(text, 'c.yaml');
+    assert.equal(config, undefined);
+    assert.equal(errors.length, 1);
+    assert.deepEqual(
+      rest?.services.map(({ name }) => name),
+      ['good'],
+    );
+    assert.deepEqual(
+      rest?.rejectedServices?.map(({ name, reason }) => [name, reason.split(': ').slice(0, 2)]),
+      [
+        ['heavy', ['c.yaml:3:69', 'services[1].backends[0].weight']],
+        ['twin', ['c.yaml:4:31', 'services[2].frontends[0]']],
+      ],
+    );
+  });
+
+  it('saves nothing else that is wrong', () => {
+    const { rest } = checkConfig(`${text}gc: { min: 0s }\n`, 'c.yaml');
+    assert.equal(rest, undefined);
+  });
+});
