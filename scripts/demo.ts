@@ -1,7 +1,7 @@
 /**
- * The story of a lost half, told on real connections: network namespaces for a pod, a node and
- * the world, the real daemon on the node. Ends with status 1 when something did not happen as
- * told, and leaves nothing behind.
+ * Two stories, told on real connections: of a lost half, in network namespaces for a pod, a node
+ * and the world, with the real daemon on the node; and of a service over two nodes. Ends with
+ * status 1 when something did not happen as told, and leaves nothing behind.
  */
 import { existsSync } from 'node:fs';
 import { churn, openLongLived } from '../test/lib/churn.ts';
@@ -9,6 +9,7 @@ import { sekisho, startAgent } from '../test/lib/daemon.ts';
 import { scrape } from '../test/lib/metrics.ts';
 import { type ManagedScene, managedScene, nth } from '../test/lib/scene.ts';
 import { FAMILIES, type Family } from '../test/lib/topology.ts';
+import { servicesAct } from './demo/services.ts';
 import { createNarrator } from './lib/narrator.ts';
 
 const PORT = 8000;
@@ -18,7 +19,8 @@ const FAMILY: Family = 'ipv4';
 const maps = { ctTcp: 4096, ctAny: 1024, nat: CAPACITY };
 const ROUNDS = { without: 2, with: 4 };
 
-const { heading, say, show, check, broken } = createNarrator();
+const narrator = createNarrator();
+const { heading, say, show, check, broken } = narrator;
 const number = (value: number) => value.toLocaleString('en');
 
 async function everydayLife(): Promise<void> {
@@ -144,8 +146,10 @@ function complaint(): string | undefined {
 }
 
 const reason = complaint();
-if (reason === undefined) await story();
-else process.stderr.write(`demo: ${reason}\n`);
+if (reason === undefined) {
+  await story();
+  await servicesAct(narrator);
+} else process.stderr.write(`demo: ${reason}\n`);
 if (broken.length > 0)
   process.stderr.write(`\ndemo: ${broken.length} things did not happen as told\n`);
 process.exitCode = reason === undefined && broken.length === 0 ? 0 : 1;
