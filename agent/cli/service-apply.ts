@@ -13,8 +13,8 @@ const PATIENCE_MS = 600_000;
 const STDIN = 0;
 
 /**
- * Hands the services of a file to the daemon. What is wrong with one, there or here, is told and
- * leaves the others; the exit status is then 1.
+ * Hands the services of a file to the daemon, which judges each of them by itself. What it rejects
+ * is told with its place in the file, and makes the exit status 1.
  */
 export async function applyServices(
   options: OutputOptions & { filename: string },
@@ -24,39 +24,37 @@ export async function applyServices(
   const name = options.filename === '-' ? 'stdin' : options.filename;
   const file = parseServices(readServices(options.filename, name), name);
   complain(file.errors.map(({ message }) => message));
-  if (file.errors.length > 0 && file.services.length === 0) return;
-  const body = { services: file.services };
-  const { services: results } = await agentClient(runDir, PATIENCE_MS).post<{
-    services: ApplyResult[];
-  }>('/v1/services', body);
+  if (file.errors.length > 0) return;
+  const { services } = file;
+  const answer = await agentClient(runDir, PATIENCE_MS).post<{ services: ApplyResult[] }>(
+    '/v1/services',
+    { services },
+  );
   const out = createOutput();
-  if (options.output === 'json') await writeJson(out, { services: results });
-  else await writeLines(out, appliedLines(results));
-  complain(rejections(results, name, file));
+  if (options.output === 'json') await writeJson(out, answer);
+  else await writeLines(out, appliedLines(answer.services));
+  complain(rejections(answer.services, name, file));
 }
 
 /** `service web created`, for each that was not rejected. */
-export function appliedLines(results: readonly ApplyResult[]): string[] {
+function appliedLines(results: readonly ApplyResult[]): string[] {
   return results
     .filter(({ result }) => result !== 'rejected')
     .map(({ name, result }) => `service ${name} ${result}`);
 }
 
-/** A line for each reason, with the place where the service stands in the file. */
-export function rejections(
-  results: readonly ApplyResult[],
-  name: string,
-  { services, placeOf }: Pick<ServiceFile, 'services' | 'placeOf'>,
-): string[] {
-  const byName = new Map(services.map((service) => [service.name, service]));
-  return results
-    .filter(({ result }) => result === 'rejected')
-    .flatMap((rejected) => {
-      const service = byName.get(rejected.name);
-      const { line, column } = (service && placeOf(service)) ?? { line: 1, column: 1 };
-      const place = `${name}:${line}:${column}: service ${rejected.name}`;
-      return rejected.problems.map((problem) => `${place}: rejected: ${problem}`);
-    });
+/**
+ * A line for each reason why a service was rejected. What is wrong with it by itself has a place of
+ * its own; what it contradicts is told where its name stands. Results are in the order of the file.
+ */
+function rejections(results: readonly ApplyResult[], name: string, file: ServiceFile): string[] {
+  return results.flatMap(({ name: service, result, problems }, index) => {
+    if (result !== 'rejected') return [];
+    const errors = file.explain(index);
+    if (errors.length > 0) return errors.map(({ message }) => message);
+    const { line, column } = file.placeOf(index);
+    return problems.map((problem) => `${name}:${line}:${column}: service ${service}: ${problem}`);
+  });
 }
 
 function readServices(filename: string, name: string): string {

@@ -24,10 +24,15 @@ export async function readParts(
   const parts: ServicePart[] = [];
   for (const family of FAMILIES) {
     const all = await readServices(bpffs, family);
-    const services = [...all()].filter(({ id }) => ids.includes(id));
+    const services = all()
+      .filter(({ id }) => ids.includes(id))
+      .toArray();
     if (services.length === 0) continue;
     const counts = await pinnedCounts(bpffs, family);
-    const backends = [...(await readBackends(bpffs, family)).all()];
+    const backends = (await readBackends(bpffs, family))
+      .all()
+      .filter(({ serviceId }) => ids.includes(serviceId))
+      .toArray();
     for (const service of services) {
       const own = backends.filter(({ serviceId }) => serviceId === service.id);
       parts.push(partOf(bpffs, service, own, counts, known));

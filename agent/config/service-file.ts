@@ -5,48 +5,51 @@ import { problemError, problemsOf } from './problem.ts';
 import { serviceSchema } from './service-schema.ts';
 import { type Place, parseSource, type Source } from './source.ts';
 
-const listSchema = z.strictObject({ services: z.array(serviceSchema) });
+const outerSchema = z.strictObject({ services: z.array(z.unknown()) });
 
-/** A service as the user wrote it: valid, and without defaults. */
-export interface WrittenService {
-  name: string;
-  [key: string]: unknown;
-}
-
+/** A file of services; what each of them says is judged by who applies it. */
 export interface ServiceFile {
-  /** Those that nothing is wrong with, in the order of the file. */
-  services: WrittenService[];
-  /** In the order of the file. */
-  errors: ConfigError[];
-  /** Where the name of one of `services` stands. */
-  placeOf(service: WrittenService): Place;
+  /** As the user wrote them; empty when `errors` is not. */
+  services: readonly unknown[];
+  /** Why the file holds no services at all, in its order. */
+  errors: readonly ConfigError[];
+  /** Everything that is wrong with the n-th service by itself, in the order of the file. */
+  explain(index: number): ConfigError[];
+  /** Where the name of the n-th service stands. */
+  placeOf(index: number): Place;
 }
 
 /**
- * Reads YAML or JSON that holds one service, a list of them, or a list under `services`, and finds
- * everything wrong with it at once. `file` is for messages only.
+ * Reads YAML or JSON that holds one service, a list of them, or a list under `services`. `file` is
+ * for messages only. JSON is many times faster; it is read as YAML when places are asked for.
  */
 export function parseServices(text: string, file: string): ServiceFile {
-  return parseJson(text, file) ?? parseYaml(parseSource(text, file), file);
-}
-
-/** Valid JSON many times faster than as YAML, which is then asked for places only. */
-function parseJson(text: string, file: string): ServiceFile | undefined {
-  const { input, shape } = wrapped(jsonOf(text));
-  if (problemsIn(input).length > 0) return undefined;
-  const services = listIn(input);
-  let source: Source | undefined;
+  let parsed: Source | undefined;
+  const source = () => {
+    parsed ??= parseSource(text, file);
+    return parsed;
+  };
+  const { input, shape } = wrapped(jsonOf(text) ?? source().data);
+  const locate = (path: Path, at: Problem['at']) => source().locate(unwrapped(shape, path), at);
+  const errorOf = ({ path, at, message }: Problem): ConfigError => {
+    const problem = { path: unwrapped(shape, path), at, message: inWordsOf(shape, message) };
+    return problemError(problem, { file, ...locate(path, at) });
+  };
+  const syntaxErrors = parsed?.syntaxErrors ?? [];
+  const { success, data, error } = outerSchema.safeParse(input);
+  const services = success ? data.services : [];
+  const outerErrors = success ? [] : problemsOf(error.issues, input).map(errorOf);
   return {
     services,
-    errors: [],
-    placeOf(service) {
-      source ??= parseSource(text, file);
-      return placeOfName(source, shape, services.indexOf(service));
-    },
+    errors: syntaxErrors.length > 0 ? syntaxErrors : outerErrors.sort(byPlace),
+    explain: (index) => problemsIn(services, index).map(errorOf).sort(byPlace),
+    placeOf: (index) => locate(['services', index, 'name'], 'value'),
   };
 }
 
+/** Undefined for what is no JSON, or has a null, which stands for a key that is not there. */
 function jsonOf(text: string): unknown {
+  if (/\bnull\b/.test(text)) return undefined;
   try {
     return JSON.parse(text);
   } catch {
@@ -54,39 +57,13 @@ function jsonOf(text: string): unknown {
   }
 }
 
-function parseYaml(source: Source, file: string): ServiceFile {
-  const { input, shape } = wrapped(source.data);
-  const all = listIn(input);
-  const placeOf = (service: WrittenService) => placeOfName(source, shape, all.indexOf(service));
-  if (source.syntaxErrors.length > 0) return { services: [], errors: source.syntaxErrors, placeOf };
-  const problems = problemsIn(input);
-  const errors = problems.map(({ path, at, message }) => {
-    const inFile = told(shape, path, message);
-    return problemError({ ...inFile, at }, { file, ...source.locate(inFile.path, at) });
+function problemsIn(services: readonly unknown[], index: number): Problem[] {
+  const { success, error } = serviceSchema.safeParse(services[index]);
+  if (success) return [];
+  const issues = error.issues.map((issue) => {
+    return { ...issue, path: ['services', index, ...issue.path] };
   });
-  return { services: soundOnes(all, problems), errors: errors.sort(byPlace), placeOf };
-}
-
-/** What is wrong with one service leaves the others; what is wrong around them leaves none. */
-function soundOnes(all: readonly WrittenService[], problems: readonly Problem[]): WrittenService[] {
-  const bad = new Set(problems.map(({ path }) => path[1]));
-  return bad.has(undefined) ? [] : all.filter((_, i) => !bad.has(i));
-}
-
-function placeOfName(source: Source, shape: Shape, index: number): Place {
-  return source.locate(unwrapped(shape, ['services', index, 'name']), 'value');
-}
-
-function problemsIn(input: unknown): Problem[] {
-  const { success, error } = listSchema.safeParse(input);
-  const wrong = success ? [] : problemsOf(error.issues, input);
-  return [...wrong, ...repeatedNames(listIn(input))];
-}
-
-/** The items of the list as they stand there, valid or not. */
-function listIn(input: unknown): WrittenService[] {
-  const { services } = input as { services?: unknown };
-  return Array.isArray(services) ? services : [];
+  return problemsOf(issues, { services });
 }
 
 /** How the services stand in the file. */
@@ -105,23 +82,9 @@ function unwrapped(shape: Shape, path: Path): Path {
   return path.slice(shape === 'list' ? 1 : 2);
 }
 
-/** A problem in terms of the file: its path, and the key that it suggests. */
-function told(shape: Shape, path: Path, message: string) {
-  const inFile = shape === 'mapping' ? message : message.replace(/"services\[\d*\]\./, '"');
-  return { path: unwrapped(shape, path), message: inFile };
-}
-
-function repeatedNames(services: readonly unknown[]): Problem[] {
-  const names = new Set<unknown>();
-  return services.flatMap((service, i) => {
-    const name = (service as Partial<WrittenService> | null)?.name;
-    if (name === undefined || !names.has(name)) {
-      names.add(name);
-      return [];
-    }
-    const message = `service ${name} stands in this file already`;
-    return [{ path: ['services', i, 'name'], at: 'value' as const, message }];
-  });
+/** A message whose suggestion is a key of the file. */
+function inWordsOf(shape: Shape, message: string): string {
+  return shape === 'mapping' ? message : message.replace(/"services\[\d*\]\./, '"');
 }
 
 function byPlace(a: ConfigError, b: ConfigError): number {

@@ -100,13 +100,18 @@ test('services by command, from file to table', async (t) => {
     const taken = { ...WEB, name: 'taken' };
     const good = { ...WEB, name: 'good', frontends: [], nodePort: 30_002, type: 'NodePort' };
     inside.frontends = [{ address: '10.0.1.77', port: 80 }];
-    const { code, stdout, stderr } = await apply([inside, taken, good, CONFIGURED]);
+    const heavy = { ...WEB, name: 'heavy', backends: [{ ...WEB.backends[0], weight: 65_536 }] };
+    const { code, stdout, stderr } = await apply([inside, taken, good, CONFIGURED, heavy]);
     assert.deepEqual([code, stdout], [1, 'service good created\n']);
     const lines = stderr.trimEnd().split('\n');
-    assert.match(lines[0] ?? '', /services\.yaml:1:9: service inside: rejected: .*pod range/);
-    assert.match(lines[1] ?? '', /services\.yaml:\d+:9: service taken: rejected: .*service web/);
-    assert.match(lines[2] ?? '', /service db: rejected: .*configuration/);
-    assert.equal(lines.length, 3);
+    assert.match(lines[0] ?? '', /services\.yaml:1:9: service inside: .*pod range/);
+    assert.match(lines[1] ?? '', /services\.yaml:\d+:9: service taken: .*service web/);
+    assert.match(lines[2] ?? '', /service db: .*configuration/);
+    assert.match(
+      lines[3] ?? '',
+      /yaml:\d+:15: \[4\]\.backends\[0\]\.weight: expected .* 65535, got/,
+    );
+    assert.equal(lines.length, 4);
   });
 
   await t.test('the status counts them', async () => {

@@ -101,27 +101,35 @@ describe('service apply', () => {
     const { status, stdout, stderr } = await run(['apply', '-f', path]);
     assert.deepEqual([status, stdout], [1, 'service web created\n']);
     assert.deepEqual(stderr.trimEnd().split('\n'), [
-      `${path}:4:11: service bad: rejected: ${problems[0]}`,
-      `${path}:4:11: service bad: rejected: ${problems[1]}`,
+      `${path}:4:11: service bad: ${problems[0]}`,
+      `${path}:4:11: service bad: ${problems[1]}`,
     ]);
   });
 
-  it('leaves out what is wrong with line and column, and applies the rest', async () => {
-    answered({ name: 'dns', result: 'created', problems: [] });
-    const wrong = '- { name: web, type: Balancer }\n- { name: web/, node: 1 }\n';
+  it('says with line and column what is wrong in a service that was rejected', async () => {
+    answered(
+      { name: 'web', result: 'rejected', problems: ['type: expected …'] },
+      { name: 'web/', result: 'rejected', problems: ['node: unknown key'] },
+      { name: 'dns', result: 'created', problems: [] },
+    );
+    const wrong = '- { name: web, type: Balancer }\n- { name: web/, node: 1, port: 2 }\n';
     const path = file('wrong.yaml', `${wrong}- { name: dns }\n`);
     const { status, stdout, stderr } = await run(['apply', '-f', path]);
     assert.deepEqual([status, stdout], [1, 'service dns created\n']);
-    assert.deepEqual(JSON.parse(asked[0]?.body ?? ''), { services: [{ name: 'dns' }] });
     const places = stderr
       .trimEnd()
       .split('\n')
       .map((line) => line.slice(path.length).split(': ', 2).join(': '));
-    assert.deepEqual(places, [':1:22: [0].type', ':2:17: [1].node']);
+    assert.deepEqual(places, [':1:22: [0].type', ':2:17: [1].node', ':2:26: [1].port']);
+  });
 
+  it('asks for nothing where a file holds no services', async () => {
     answered();
-    assert.equal((await run(['apply', '-f', '-'], wrong)).status, 1);
-    assert.equal((await run(['apply', '-f', '-'], 'name: [web\n')).status, 1);
+    for (const text of ['name: [web\n', 'services: [], node: 1\n', 'web\n', '']) {
+      const { status, stderr } = await run(['apply', '-f', '-'], text);
+      assert.equal(status, 1);
+      assert.match(stderr, /^stdin:\d+:\d+: /);
+    }
     assert.deepEqual(asked, []);
   });
 

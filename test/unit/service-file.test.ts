@@ -12,16 +12,15 @@ sessionAffinity: { timeout: 3h }
 `;
 
 function services(text: string) {
-  const { services, errors } = parseServices(text, 'web.yaml');
-  assert.deepEqual(
-    errors.map((error) => error.message),
-    [],
-  );
-  return services;
+  assert.deepEqual(problems(text), []);
+  return parseServices(text, 'web.yaml').services as { name: string }[];
 }
 
+/** Of the file, or else of its services by themselves. */
 function problems(text: string): string[] {
-  return parseServices(text, 'web.yaml').errors.map((error) => error.message);
+  const { services, errors, explain } = parseServices(text, 'web.yaml');
+  const all = errors.length > 0 ? errors : services.flatMap((_, i) => explain(i));
+  return all.map(({ message }) => message);
 }
 
 describe('a file of services', () => {
@@ -57,7 +56,7 @@ describe('a file of services', () => {
   it('says where each service stands', () => {
     const places = (text: string) => {
       const { services, placeOf } = parseServices(text, 'f');
-      return services.map((service) => Object.values(placeOf(service)));
+      return services.map((_, i) => Object.values(placeOf(i)));
     };
     assert.deepEqual(places(WEB), [[1, 7]]);
     assert.deepEqual(places('- name: a\n- type: ClusterIP\n  name: b\n'), [
@@ -94,22 +93,20 @@ describe('what is wrong in a file of services', () => {
     assert.match(other ?? '', /^web\.yaml:2:1: node: unknown key "node"/);
   });
 
-  it('may be its syntax, a name that is missing or stands twice, or that there is none', () => {
+  it('may be its syntax, that a name is missing, or that there are no services', () => {
     assert.match(problems('name: [web\n')[0] ?? '', /^web\.yaml:\d+:\d+: /);
     assert.match(problems('type: ClusterIP\n')[0] ?? '', /^web\.yaml:1:1: name: missing; expected/);
-    assert.deepEqual(problems('- name: web\n- name: web\n'), [
-      'web.yaml:2:9: [1].name: service web stands in this file already',
-    ]);
     assert.match(problems('')[0] ?? '', /^web\.yaml:1:1: services: missing; expected a list/);
     assert.match(problems('web\n')[0] ?? '', /^web\.yaml:1:1: expected a mapping/);
   });
 
-  it('leaves the other services as they are', () => {
-    const left = (text: string) => parseServices(text, 'f').services.map(({ name }) => name);
+  it('is told of each service by itself', () => {
     const heavy = '{ name: b, backends: [{ address: 10.0.1.1, port: 1, weight: 65536 }] }';
-    assert.deepEqual(left(`- name: a\n- ${heavy}\n- name: c\n- name: a\n`), ['a', 'c']);
-    assert.deepEqual(left('- name: a\n- web\n'), ['a']);
-    assert.deepEqual(left('services: [{ name: a }]\nnode: {}\n'), []);
-    assert.deepEqual(left('- name: a\n- name: [\n'), []);
+    const { services, errors, explain } = parseServices(`- name: a\n- ${heavy}\n- web\n`, 'f');
+    assert.deepEqual([services.length, errors], [3, []]);
+    assert.deepEqual(
+      services.map((_, i) => explain(i).map(({ line, column, path }) => [line, column, path])),
+      [[], [[2, 63, '[1].backends[0].weight']], [[3, 3, '[2]']]],
+    );
   });
 });
