@@ -27,7 +27,7 @@ import { prepareDatapath } from '../../agent/engine/datapath.ts';
 import type { LoadSettings } from '../../agent/engine/load-settings.ts';
 import { loadReaper, type ReapMode, type ReapResult } from '../../agent/engine/reap.ts';
 import { resizeTable } from '../../agent/engine/resize.ts';
-import { createMap } from '../../agent/kernel/map.ts';
+import { type BpfMap, createMap } from '../../agent/kernel/map.ts';
 import { formatAddress } from '../../agent/lib/ip.ts';
 import { encodeKey, type FlowKey, KIND } from '../lib/tables.ts';
 
@@ -110,6 +110,8 @@ export interface Rig extends AsyncDisposable {
   resize(name: TableName, entries: number): Promise<unknown>;
   /** Takes a connection table away from the programs, so that every insertion fails. */
   takeAway(name: TableName): void;
+  /** Any map of this family, by its name. */
+  map(name: string): BpfMap;
   /** The datapath's clock, s. */
   now(): number;
 }
@@ -403,6 +405,7 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
     setEgressAddress,
     resize: (name, entries) => resizeTable({ bpffs, maps: datapath }, family, name, entries),
     takeAway: (name) => void datapath.map(family, `${name}_maps`).delete(new Uint8Array(4)),
+    map: (name) => datapath.map(family, name),
     now: () => Math.floor(Number(reaper.readClock().jiffies) / HZ),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
