@@ -19,8 +19,34 @@ export interface Source {
   locate(path: Path, at: 'key' | 'value'): Place;
 }
 
+/** From so many characters on, JSON is read as JSON: in a hundredth of the time. */
+const LARGE = 256 * 1024;
+
 /** Reads YAML 1.2. Never throws: what is wrong with the syntax is in `syntaxErrors`. */
 export function parseSource(text: string, file: string): Source {
+  const data = text.length < LARGE ? undefined : readJson(text);
+  if (data === undefined) return parseYaml(text, file);
+  let whole: Source | undefined;
+  return {
+    data: absentNulls(data),
+    syntaxErrors: [],
+    locate(path, at) {
+      whole ??= parseYaml(text, file);
+      return whole.locate(path, at);
+    },
+  };
+}
+
+/** Undefined for what is none. */
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function parseYaml(text: string, file: string): Source {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const placeOf = (offset: number): Place => {

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { encode } from '../../agent/abi/codec.ts';
-import { layouts } from '../../agent/abi/generated.ts';
+import { counter, layouts } from '../../agent/abi/generated.ts';
 import { createMap } from '../../agent/kernel/map.ts';
 import { MAP_FLAGS } from '../../agent/kernel/map-types.ts';
 import { possibleCpus } from '../../agent/kernel/system.ts';
@@ -102,9 +102,9 @@ test('rows are set, read and deleted', { skip: skipReason }, () => {
 
 test('counters are summed over the CPUs', { skip: skipReason }, () => {
   const shape = { type: 'percpu_array', name: 'counters', keySize: 4, valueSize: 8 } as const;
-  using map = createMap({ ...shape, maxEntries: 135 });
+  using map = createMap({ ...shape, maxEntries: counter.COUNTER_COUNT });
   const values = new Uint8Array(BigUint64Array.from({ length: possibleCpus() }, () => 2n).buffer);
-  map.update(Uint8Array.of(80, 0, 0, 0), values);
+  map.update(Uint8Array.of(counter.COUNTER_CREATED, 0, 0, 0), values);
   const counters = readCounters(map);
   assert.equal(counters.created.ct_tcp, 2 * possibleCpus());
   assert.equal(counters.created.snat, 0);

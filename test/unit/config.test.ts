@@ -266,6 +266,23 @@ describe('loading a file', () => {
   });
 });
 
+describe('a large file of JSON', () => {
+  const endpoints = Array.from({ length: 5000 }, (_, i) => ({
+    name: `pod-${i}`,
+    interface: `lxc${i}`,
+    addresses: [`10.0.${i >> 8}.${i & 255}`, `fd00:1::${i.toString(16)}`],
+  }));
+
+  it('is read like any other, and says where it is wrong', () => {
+    const text = JSON.stringify({ endpoints, gc: { min: '20s' } });
+    assert.ok(text.length > 256 * 1024);
+    assert.equal(checkConfig(text, 'c.json').config?.gc.min, 20);
+    const wrong = `${text.slice(0, -1)},"gcc":{}}`;
+    const [error] = checkConfig(wrong, 'c.json').errors;
+    assert.equal(error?.column, text.length + 1);
+  });
+});
+
 describe('a service that is not valid', () => {
   const text = `services:
   - { name: good, frontends: [{ address: 10.96.0.1, port: 80 }] }
