@@ -43,15 +43,12 @@ int to_endpoint(struct __sk_buff *skb)
 	return finish(HOOK_TO_ENDPOINT, result);
 }
 
-/* What the network sends: ingress of a north-south device. */
-SEC("tc")
-int from_netdev(struct __sk_buff *skb)
+/* What is in no tunnel. A call of its own: the tunnel's need the stack. */
+static __noinline int from_netdev_plain(struct __sk_buff *skb)
 {
 	struct packet packet;
 	int result;
 
-	if (!packet_is_ours(skb) || packet_is_tagged(skb))
-		return FINISH_NEXT;
 	handoff_clear(skb);
 	result = packet_untag(skb);
 	if (!result)
@@ -59,6 +56,21 @@ int from_netdev(struct __sk_buff *skb)
 	if (!result)
 		result = netdev_ingress(skb, &packet, clock_now());
 	return finish(HOOK_FROM_NETDEV, result);
+}
+
+/* What the network sends: ingress of a north-south device. */
+SEC("tc")
+int from_netdev(struct __sk_buff *skb)
+{
+	if (packet_is_tagged(skb))
+		return FINISH_NEXT;
+	if (unlikely(geneve_is_likely(skb))) {
+		int result = dsr_receive(skb, clock_now());
+
+		if (result != TUNNEL_NOT_OURS)
+			return finish(HOOK_FROM_NETDEV, result);
+	}
+	return packet_is_ours(skb) ? from_netdev_plain(skb) : FINISH_NEXT;
 }
 
 /* What leaves the node: egress of the same. */

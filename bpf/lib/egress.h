@@ -185,7 +185,7 @@ __noinline int egress_answer(struct __sk_buff *skb, const struct packet *packet,
 	entry = service_answered(packet, kind, &key, now);
 	if (!entry || !service_source_by_entry(entry, &source))
 		return -DROP_SERVICE_STATE_LOST;
-	return rewrite(skb, packet, REWRITE_SOURCE, source.addr, source.port);
+	return service_write_source(skb, packet, &source, skb->ifindex);
 }
 
 /* Beside enum verdict: the packet's flow is known now. */

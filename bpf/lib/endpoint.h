@@ -3,6 +3,7 @@
 #pragma once
 
 #include "conntrack.h"
+#include "icmp_reply.h"
 #include "parse.h"
 #include "rewrite.h"
 #include "route.h"
@@ -172,6 +173,8 @@ static __noinline int endpoint_open(struct __sk_buff *skb, struct packet *packet
 	if (ask.service->flags & SERVICE_ANY_PORT)
 		return service_refuse(&ask, DROP_SERVICE_UNKNOWN_PORT);
 	drop = service_connect(skb, &ask, &hit);
+	if (drop == -DROP_SERVICE_NO_BACKEND)
+		return icmp_reply_drop(skb, packet, DROP_SERVICE_NO_BACKEND, now);
 	if (!drop)
 		drop = service_translate(skb, packet, &hit);
 	if (drop)

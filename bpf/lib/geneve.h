@@ -115,8 +115,7 @@ static __always_inline void geneve_fill(struct geneve_headers *headers,
  * as it is. `shorten`: it becomes smaller by what the tunnel costs, so that segments that fit
  * the path still do; TCP only. 0, or -DROP_REWRITE.
  */
-static __noinline int geneve_wrap(struct __sk_buff *skb, const struct geneve_ends *ends,
-				  bool shorten)
+__noinline int geneve_wrap(struct __sk_buff *skb, const struct geneve_ends *ends, bool shorten)
 {
 	struct cursor cursor = { .skb = skb };
 	__u32 hash = bpf_get_hash_recalc(skb);
@@ -126,6 +125,8 @@ static __noinline int geneve_wrap(struct __sk_buff *skb, const struct geneve_end
 	__u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
 		      BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
 
+	if (!ends)
+		return -DROP_REWRITE;
 	if (!shorten)
 		flags |= BPF_F_ADJ_ROOM_FIXED_GSO;
 	if (bpf_skb_adjust_room(skb, GENEVE_OVERHEAD, BPF_ADJ_ROOM_MAC, flags))

@@ -126,8 +126,8 @@ static __always_inline int icmp_reply_write(struct __sk_buff *skb, const struct 
 }
 
 /* The packet becomes the error, with its headers as the quote. */
-static __noinline int icmp_reply_make(struct __sk_buff *skb, const struct packet *packet,
-				      __u32 reason, __u32 mtu)
+static __always_inline int icmp_reply_make(struct __sk_buff *skb, const struct packet *packet,
+					   __u32 reason)
 {
 	__u32 size = packet->l4_off - ETH_HLEN;
 	struct icmp_error error = {};
@@ -136,7 +136,7 @@ static __noinline int icmp_reply_make(struct __sk_buff *skb, const struct packet
 	if (reason == DROP_TOO_BIG) {
 		error.type = ICMP_TOO_BIG_TYPE;
 		error.code = ICMP_TOO_BIG_CODE;
-		error.mtu = bpf_htonl(mtu);
+		error.mtu = bpf_htonl(packet->mtu);
 	} else {
 		error.type = ICMP_PORT_UNREACHABLE_TYPE;
 		error.code = ICMP_PORT_UNREACHABLE_CODE;
@@ -151,20 +151,29 @@ static __noinline int icmp_reply_make(struct __sk_buff *skb, const struct packet
 	return icmp_reply_turn(skb) ? -1 : icmp_reply_write(skb, packet, error, size, sum);
 }
 
-/* Drops a TCP or UDP packet, and tells its sender so where the rate allows: DROP_TOO_BIG
- * as the error of a router whose next hop takes `mtu` bytes of layer 3, anything else as
- * port unreachable. `packet` says what the packet says now. Never to who cannot have asked for
- * it (RFC 1122, 3.2.2). Returns a negative drop reason. */
-static __always_inline int icmp_reply(struct __sk_buff *skb, const struct packet *packet,
-				      enum drop_reason reason, __u32 mtu, __u32 now)
+/*
+ * Tells the sender of a packet that is dropped, where the rate allows: DROP_TOO_BIG as the router
+ * that cannot forward it, DROP_SERVICE_NO_BACKEND as the host that has nobody on that port.
+ * `packet` is what the packet says now. Never to who cannot have asked for it (RFC 1122, 3.2.2).
+ * Not 0: done, and the reason is to be returned with DROP_ANSWERED.
+ */
+static __noinline int icmp_reply(struct __sk_buff *skb, const struct packet *packet, __u32 reason,
+				 __u32 now)
 {
 	__u32 addressed = CTX_LOAD(skb, pkt_type);
 
-	if ((packet->l4 != L4_TCP && packet->l4 != L4_UDP) || addressed == PACKET_BROADCAST ||
+	if (!packet || packet->l4 > L4_UDP || addressed == PACKET_BROADCAST ||
 	    addressed == PACKET_MULTICAST || ip_addr_is_link_scoped(&packet->tuple.saddr) ||
-	    !icmp_reply_may(now) || icmp_reply_make(skb, packet, reason, mtu))
-		return -reason;
+	    !icmp_reply_may(now) || icmp_reply_make(skb, packet, reason))
+		return 0;
 	handoff_write_translated(skb);
 	bpf_redirect(CTX_LOAD(skb, ifindex), 0);
-	return -(reason | DROP_ANSWERED);
+	return 1;
+}
+
+/* A negative drop reason, told to the sender where that is possible. */
+static __always_inline int icmp_reply_drop(struct __sk_buff *skb, const struct packet *packet,
+					   enum drop_reason reason, __u32 now)
+{
+	return icmp_reply(skb, packet, reason, now) ? -(int)(reason | DROP_ANSWERED) : -(int)reason;
 }

@@ -183,8 +183,10 @@ static __always_inline int ingress_refuses(const struct service_ask *ask)
 /* Beside enum verdict: no service has this packet; its destination is a backend now. */
 #define INGRESS_NO_SERVICE VERDICT_COUNT
 #define INGRESS_TO_BACKEND (VERDICT_COUNT + 1)
+#define INGRESS_TO_TUNNEL  (VERDICT_COUNT + 2)
 
-/* A packet to an address that is no pod's: the node's if `node`. */
+/* A packet to an address that is no pod's: the node's if `node`. With a service, ct->key is
+ * whom the client asked. */
 static __noinline int ingress_ask(struct __sk_buff *skb, struct packet *packet, bool node,
 				  struct ct *ct, __u32 now)
 {
@@ -194,6 +196,7 @@ static __noinline int ingress_ask(struct __sk_buff *skb, struct packet *packet, 
 
 	if (!service_asked_outside(&ask, node))
 		return INGRESS_NO_SERVICE;
+	ct->key = packet->tuple;
 	drop = ingress_refuses(&ask);
 	if (!drop)
 		drop = service_connect(skb, &ask, &hit);
@@ -202,7 +205,7 @@ static __noinline int ingress_ask(struct __sk_buff *skb, struct packet *packet, 
 	if (drop)
 		return drop;
 	if ((hit.flags & SERVICE_DSR) && !endpoint_is_pod(endpoint_lookup(&hit.backend)))
-		return dsr_forward(skb, packet, &hit);
+		return INGRESS_TO_TUNNEL;
 	ct_init(ct, false);
 	ct->opener = true;
 	ct->flags = CT_NODE_PORT;
@@ -219,6 +222,10 @@ static __always_inline int ingress_to_service(struct __sk_buff *skb, struct pack
 
 	if (result == INGRESS_NO_SERVICE)
 		return to ? VERDICT_PASS : ingress_transit(packet);
+	if (result == INGRESS_TO_TUNNEL)
+		result = dsr_forward(skb, packet, &ct->key);
+	if (result == -DROP_SERVICE_NO_BACKEND || result == -DROP_TOO_BIG)
+		return icmp_reply_drop(skb, packet, -result, now);
 	if (result != INGRESS_TO_BACKEND)
 		return result;
 	pod = endpoint_lookup(&packet->tuple.daddr);

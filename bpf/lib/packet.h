@@ -35,7 +35,8 @@ struct packet {
 	__u8 ttl;
 	__u8 icmp_type;
 	__u8 l4_len; /* of the transport's header, bytes; 0 where it does not matter */
-	__u8 pad[3];
+	__u8 pad;
+	__u16 mtu; /* with DROP_TOO_BIG: what fits, bytes of layer 3 */
 };
 
 /* Parsing results beside 0; a negative one is a drop reason. */

@@ -198,7 +198,7 @@ static __always_inline const struct backend *service_keeps(const struct service_
 	return tcp_opens(ask->packet->tcp_flags) ? NULL : backend;
 }
 
-static __noinline int service_count_connection(const struct service_ask *ask, __u32 id)
+static __always_inline int service_count_connection(const struct service_ask *ask, __u32 id)
 {
 	service_count(ask->service->id, SERVICE_CONNECTIONS, 0);
 	return service_count(id, BACKEND_CONNECTIONS, 0);

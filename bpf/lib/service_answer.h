@@ -12,11 +12,13 @@
 #include "conntrack.h"
 #include "rewrite.h"
 #include "route.h"
+#include "tunnel.h"
 
 /* What an answer comes from. */
 struct service_source {
 	const struct ip_addr *addr;
 	__be16 port;
+	__u8 tunnel; /* 0xff: its flow's packets come through one; else 0 */
 };
 
 /* False: the frontend is gone. */
@@ -29,6 +31,7 @@ static __always_inline bool service_source_of(__u16 rev_nat_index, struct servic
 		return false;
 	source->addr = &frontend->addr;
 	source->port = frontend->port;
+	source->tunnel = 0;
 	return true;
 }
 
@@ -40,7 +43,18 @@ static __always_inline bool service_source_by_entry(const struct ct_entry *entry
 		return service_source_of(entry->rev_nat_index, source);
 	source->addr = &entry->nat_addr;
 	source->port = entry->nat_port;
+	source->tunnel = 0xff;
 	return source->port;
+}
+
+/* Writes what an answer comes from. It leaves by `ifindex`, and promises to take what
+ * the tunnel can bring. 0 or a drop reason. */
+static __always_inline int service_write_source(struct __sk_buff *skb, const struct packet *packet,
+						const struct service_source *source, __u32 ifindex)
+{
+	tunnel_promise(skb, source->tunnel & packet->tcp_flags, packet->l4_off, packet->l4_len,
+		       ifindex);
+	return rewrite(skb, packet, REWRITE_SOURCE, source->addr, source->port);
 }
 
 /* 0 or a drop reason. */
@@ -72,7 +86,7 @@ static __noinline int service_answer(struct __sk_buff *skb, struct packet *packe
 	packet->tuple.sport = port;
 	if (!routed)
 		return VERDICT_PASS;
-	if (rewrite(skb, packet, REWRITE_SOURCE, source->addr, source->port))
+	if (service_write_source(skb, packet, source, route.ifindex))
 		return -DROP_REWRITE;
 	handoff_write_translated(skb);
 	return route_forward(skb, &route);
