@@ -9,13 +9,14 @@ import { createMap, openPinnedMap } from '../../agent/kernel/map.ts';
 import { possibleCpus } from '../../agent/kernel/system.ts';
 import { type Family, parseAddress } from '../../agent/lib/ip.ts';
 import { skipReason } from '../kernel/sandbox.ts';
-import { type Pinned, pinDatapath, TCP, UDP } from './pinned.ts';
+import { flow, IN, OUT, type Pinned, pinDatapath, TCP, UDP } from './pinned.ts';
 
 const { SERVICE_FROM_OUTSIDE, SERVICE_DSR, SERVICE_ANY_PORT, SERVICE_TWO_SCOPES } = service_flag;
 const { SERVICE_SOURCE_RANGES } = service_flag;
 const NOTE = /^sekisho: note: the agent does not answer: names, .* are left out\n$/;
 const [CONNECTIONS, DROPS, BACKEND_CONNECTIONS] = [0, 1, 2];
 const NO_BACKEND = 16;
+const SVC = 4;
 
 type Values = Record<string, number | Uint8Array>;
 
@@ -207,6 +208,42 @@ describe('services in the pinned maps', { skip: skipReason }, () => {
       (await pinned.run('status')).stdout,
       /^SERVICES\n {2}3, 2 without backend; backends: 2 active, 1 terminating, 1 maintenance\n/m,
     );
+  });
+
+  /* The reference's trace C: both nodes of a connection under direct server return. */
+  it('have their connections listed and counted, with the published flags', async () => {
+    const expires = pinned.now() + 600;
+    const closed = { expires, tx_flags_seen: 0x1b, seen: 3 };
+    const svc = flow(TCP, SVC, '172.191.0.1', 53_438, '172.190.0.17', 80);
+    const out = flow(TCP, OUT, '172.191.0.1', 53_438, '10.64.0.39', 8000);
+    const frontend = { nat_addr: parseAddress('172.190.0.17').bytes, nat_port: 80 };
+    const ids = { rev_nat_index: 24, backend_id: 24 };
+    pinned.addConntrack('ct_tcp', svc, { ...closed, ...ids, flags: 0x13 });
+    const served = { ...closed, ...frontend, src_identity: 2 };
+    pinned.addConntrack('ct_tcp', out, { ...served, flags: 0x93 });
+    pinned.addConntrack('ct_tcp', { ...out, kind: IN }, { ...served, flags: 0x413 });
+    const times = `expires=${expires} Packets=0 Bytes=0 RxFlagsSeen=0x00 LastRxReport=0 TxFlagsSeen=0x1b LastTxReport=0`;
+    const to = '172.191.0.1:53438 -> 10.64.0.39:8000';
+    assert.deepEqual((await pinned.run('ct', 'list', '--kind', 'svc')).lines, [
+      `TCP SVC 172.191.0.1:53438 -> 172.190.0.17:80 ${times} Flags=0x0013 [ RxClosing TxClosing SeenNonSyn ] RevNAT=24 SourceSecurityID=0 BackendID=24`,
+    ]);
+    assert.deepEqual((await pinned.run('ct', 'list', '--dst', '10.64.0.39')).lines.sort(), [
+      `TCP IN ${to} ${times} Flags=0x0413 [ RxClosing TxClosing SeenNonSyn FromTunnel ] RevNAT=0 SourceSecurityID=2 BackendID=0`,
+      `TCP OUT ${to} ${times} Flags=0x0093 [ RxClosing TxClosing SeenNonSyn DSRInternal ] RevNAT=0 SourceSecurityID=2 BackendID=0`,
+    ]);
+    const { stdout } = await pinned.run('ct', 'list', '-o', 'json', '--kind', 'in');
+    assert.deepEqual(JSON.parse(stdout)[0].nat, { address: '172.190.0.17', port: 80 });
+    assert.match((await pinned.run('ct', 'count')).stdout, /^ipv4 +TCP +SVC +closing +1$/m);
+  });
+
+  /* Trace D: a node port, its backend on another node. */
+  it('have the frontend of their NAT entries in JSON', async () => {
+    const addr = parseAddress('192.168.1.5').bytes;
+    const forward = flow(TCP, OUT, '203.0.113.10', 30_000, '10.0.2.15', 8080);
+    pinned.addNat(forward, { addr, port: 47_113, rev_nat_index: 7, expires: pinned.now() + 60 });
+    const { stdout } = await pinned.run('nat', 'list', '-o', 'json');
+    const [entry] = JSON.parse(stdout);
+    assert.deepEqual([entry.revNat, entry.to], [7, { address: '192.168.1.5', port: 47_113 }]);
   });
 
   it('have names, types and weights where the daemon answers, and what it rejected', async () => {
