@@ -3,7 +3,7 @@ import type { ConfigError } from '../lib/errors.ts';
 import type { Path, Problem } from './problem.ts';
 import { problemError, problemsOf } from './problem.ts';
 import { serviceSchema } from './service-schema.ts';
-import { type Place, parseSource, type Source } from './source.ts';
+import { type Place, parseSource } from './source.ts';
 
 const outerSchema = z.strictObject({ services: z.array(z.unknown()) });
 
@@ -21,40 +21,25 @@ export interface ServiceFile {
 
 /**
  * Reads YAML or JSON that holds one service, a list of them, or a list under `services`. `file` is
- * for messages only. JSON is many times faster; it is read as YAML when places are asked for.
+ * for messages only.
  */
 export function parseServices(text: string, file: string): ServiceFile {
-  let parsed: Source | undefined;
-  const source = () => {
-    parsed ??= parseSource(text, file);
-    return parsed;
-  };
-  const { input, shape } = wrapped(jsonOf(text) ?? source().data);
-  const locate = (path: Path, at: Problem['at']) => source().locate(unwrapped(shape, path), at);
+  const source = parseSource(text, file);
+  const { input, shape } = wrapped(source.data);
+  const locate = (path: Path, at: Problem['at']) => source.locate(unwrapped(shape, path), at);
   const errorOf = ({ path, at, message }: Problem): ConfigError => {
     const problem = { path: unwrapped(shape, path), at, message: inWordsOf(shape, message) };
     return problemError(problem, { file, ...locate(path, at) });
   };
-  const syntaxErrors = parsed?.syntaxErrors ?? [];
   const { success, data, error } = outerSchema.safeParse(input);
   const services = success ? data.services : [];
   const outerErrors = success ? [] : problemsOf(error.issues, input).map(errorOf);
   return {
     services,
-    errors: syntaxErrors.length > 0 ? syntaxErrors : outerErrors.sort(byPlace),
+    errors: source.syntaxErrors.length > 0 ? source.syntaxErrors : outerErrors.sort(byPlace),
     explain: (index) => problemsIn(services, index).map(errorOf).sort(byPlace),
     placeOf: (index) => locate(['services', index, 'name'], 'value'),
   };
-}
-
-/** Undefined for what is no JSON, or has a null, which stands for a key that is not there. */
-function jsonOf(text: string): unknown {
-  if (/\bnull\b/.test(text)) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function problemsIn(services: readonly unknown[], index: number): Problem[] {
