@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { diffRows, type RowChanges } from '../engine/rows.ts';
 import type { Family } from '../lib/ip.ts';
 import { type BackendAddressRow, backendAddressText } from '../tables/backend-addresses.ts';
@@ -24,6 +25,8 @@ export type AllRows = ReadonlyMap<string, PartRows>;
 /** Rows of `backend_addresses` by their text. */
 export type AddressRows = Map<string, BackendAddressRow>;
 
+/** Parts that are compared before others have a turn. */
+const AT_A_TIME = 512;
 const NONE: Omit<PartRows, 'family' | 'serviceId'> = {
   services: [],
   backends: [],
@@ -32,23 +35,26 @@ const NONE: Omit<PartRows, 'family' | 'serviceId'> = {
   tables: [],
 };
 
-/** Compares part by part; the same object on both sides costs nothing. */
-export function diffParts(
+/** Compares part by part, with turns for others; the same object on both sides costs nothing. */
+export async function diffParts(
   desired: AllRows,
   actual: AllRows,
   addresses: Record<Family, AddressRows>,
-): Record<Family, FamilyChanges> {
+): Promise<Record<Family, FamilyChanges>> {
   const differences = { ipv4: newDifference(), ipv6: newDifference() };
+  let compared = 0;
   for (const [key, rows] of desired) {
     const before = actual.get(key);
     if (rows === before) continue;
     compare(rows, before ?? { ...rows, ...NONE }, differences[rows.family]);
+    if (++compared % AT_A_TIME === 0) await nextTurn();
   }
   for (const [key, rows] of actual) {
     if (desired.has(key)) continue;
     const difference = differences[rows.family];
     compare({ ...rows, ...NONE }, rows, difference);
     difference.changes.goneServices.push(rows.serviceId);
+    if (++compared % AT_A_TIME === 0) await nextTurn();
   }
   return {
     ipv4: finish(differences.ipv4, addresses.ipv4),

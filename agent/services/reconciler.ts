@@ -84,7 +84,7 @@ export function createReconciler(parts: ReconcilerParts): ServiceReconciler {
       const assigned = ids.assign(allParts(compiled));
       if (!sameIds(next, ids.next())) record.write(ids.next());
       const desired = await desiredRows(compiled, assigned.ids);
-      const changes = diffParts(desired, before.rows, before.addresses);
+      const changes = await diffParts(desired, before.rows, before.addresses);
       actual = undefined;
       await writeChanges(changes, tables, build);
       updateAddresses(before.addresses, changes);

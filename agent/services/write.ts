@@ -27,8 +27,7 @@ async function setRows(
   build: TableBuilder,
 ): Promise<void> {
   const tables = allTables[family];
-  const { backends, addresses, revNat, ranges, services } = changes;
-  await tables.backends.set(backends.set);
+  const { addresses, revNat, ranges, services } = changes;
   await tables.addresses.set(addresses.set);
   await putTables(changes, tables, build);
   await tables.revNat.set(revNat.set);
@@ -39,14 +38,21 @@ async function setRows(
   await tables.ranges.remove(ranges.remove);
 }
 
+/** Backends as their tables are ready: those of the next ones are built meanwhile. */
 async function putTables(
-  { tables: { set } }: FamilyChanges,
+  { tables: { set: wanted }, backends: { set: backends } }: FamilyChanges,
   tables: AllTables[Family],
   build: TableBuilder,
 ): Promise<void> {
-  for await (const built of build(set, TABLE_BATCH)) {
+  const ends = new Map(backends.map(({ service_id }, i) => [service_id, i + 1]));
+  let written = 0;
+  for await (const built of build(wanted, TABLE_BATCH)) {
+    const end = Math.max(written, ...built.map(({ serviceId }) => ends.get(serviceId) ?? 0));
+    await tables.backends.set(backends.slice(written, end));
+    written = end;
     await tables.backendTables.put(built);
   }
+  await tables.backends.set(backends.slice(written));
 }
 
 async function removeRows(changes: FamilyChanges, tables: AllTables[Family]): Promise<void> {
