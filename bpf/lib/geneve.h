@@ -65,6 +65,7 @@ struct geneve_ends {
 	__be32 remote;
 	struct ip_addr frontend;
 	__be16 frontend_port;
+	__u16 pad; /* named: until 6.3 the verifier wants every byte written */
 };
 
 /* An IPv4 or UDP length, which a super-packet may exceed: BIG TCP's way to say so. */
