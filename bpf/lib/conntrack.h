@@ -240,10 +240,12 @@ static __always_inline void ct_fill_handoff(struct ct *ct, enum ct_result result
 __noinline bool ct_half_lives(const struct packet *packet, struct ct_entry *in, __u32 now)
 {
 	struct nat_entry *forward;
+	struct tuple key;
 
 	if (!packet || !in || !config.restore || in->nat_looked == (__u16)now)
 		return false;
-	forward = table_lookup(TABLE_SNAT, &packet->tuple);
+	key = packet->tuple;
+	forward = table_lookup(TABLE_SNAT, &key);
 	if (forward && !clock_expired(forward->expires, now))
 		return true;
 	in->nat_looked = now;
@@ -388,20 +390,22 @@ struct ct_origin {
 };
 
 /* Inserts the entry of a NEW flow. 0, or the errno of the insertion. */
-__noinline int ct_write(struct __sk_buff *skb, const struct packet *packet, const struct tuple *key,
-			const struct ct_origin *origin, __u32 now)
+__noinline int ct_write(struct __sk_buff *skb, const struct packet *packet,
+			const struct tuple *flow, const struct ct_origin *origin, __u32 now)
 {
 	struct ct_entry entry = {};
+	struct tuple key;
 	bool sent;
 	long err;
 
-	if (!packet || !key || !origin)
+	if (!packet || !flow || !origin)
 		return -ENOMEM;
+	key = *flow;
 	entry.nat_addr = origin->nat_addr;
 	entry.nat_port = origin->nat_port;
 	entry.src_identity = origin->src_identity;
 	/* The kind says who sent it: an OUT entry made from a reply is the peer's. */
-	sent = key->kind == KIND_OUT && ip_addr_equal(&key->saddr, &packet->tuple.saddr);
+	sent = key.kind == KIND_OUT && ip_addr_equal(&key.saddr, &packet->tuple.saddr);
 	ct_open(&entry, packet, sent ? CT_TX : CT_RX, now);
 	entry.flags |= origin->flags;
 	entry.rev_nat_index = origin->rev_nat_index;
@@ -409,7 +413,7 @@ __noinline int ct_write(struct __sk_buff *skb, const struct packet *packet, cons
 		entry.packets = 1;
 		entry.bytes = skb->len - ETH_HLEN;
 	}
-	err = ct_insert_new(key, &entry);
+	err = ct_insert_new(&key, &entry);
 	return err == -EEXIST ? 0 : err;
 }
 

@@ -203,7 +203,8 @@ __noinline int service_lost_sent(const struct packet *packet, __u32 now)
 		return 1;
 	if (packet->l4 != L4_TCP)
 		return 0;
-	forward = table_lookup(TABLE_SNAT, &packet->tuple);
+	key = packet->tuple;
+	forward = table_lookup(TABLE_SNAT, &key);
 	return forward && !clock_expired(forward->expires, now) ? 0 : -DROP_SERVICE_STATE_LOST;
 }
 

@@ -89,17 +89,19 @@ __noinline int nat_restore_forward(const struct tuple *flow, const struct nat_ma
 {
 	struct nat_entry *forward;
 	struct nat_entry entry;
+	struct tuple key;
 	__u32 expires;
 	bool same;
 
 	if (!flow || !mapping || !reverse)
 		return 0;
-	forward = table_lookup(TABLE_SNAT, flow);
+	key = *flow;
+	forward = table_lookup(TABLE_SNAT, &key);
 	entry = *reverse;
 	entry.addr = mapping->addr;
 	entry.port = mapping->port;
 	if (!forward) {
-		if (!table_insert(TABLE_SNAT, flow, &entry))
+		if (!table_insert(TABLE_SNAT, &key, &entry))
 			count(COUNTER_RESTORED + RESTORED_FORWARD);
 		return 0;
 	}
@@ -373,6 +375,7 @@ __noinline int nat_open(struct __sk_buff *skb, const struct packet *packet,
 			struct nat_mapping *mapping)
 {
 	struct nat_flow flow = {};
+	struct tuple key;
 	struct nat_entry *reverse;
 	struct port_search search;
 	struct ct_entry *ct;
@@ -381,7 +384,10 @@ __noinline int nat_open(struct __sk_buff *skb, const struct packet *packet,
 	if (!packet || !handoff || !device || !mapping)
 		return -DROP_NAT_INSERT;
 	nat_flow_init(&flow, packet, device, handoff, clock_now());
-	ct = handoff->deferred ? NULL : ct_lookup(&packet->tuple);
+	/* until 6.4 no map takes a key out of a global function's arguments */
+	key = packet->tuple;
+	flow.key = &key;
+	ct = handoff->deferred ? NULL : ct_lookup(&key);
 	port_search_init(&search, skb, &flow);
 	drop = nat_find_port(&search, &flow, ct);
 	if (!drop) {
@@ -397,7 +403,7 @@ __noinline int nat_open(struct __sk_buff *skb, const struct packet *packet,
 	if (drop) {
 		/* nothing stays behind for a flow that never got through */
 		if (ct && (ct->seen & CT_SEEN_BOTH) == CT_SEEN_TX && !ct->nat_port)
-			ct_delete(&packet->tuple);
+			ct_delete(&key);
 		return drop;
 	}
 	mapping->addr = search.reverse.daddr;
