@@ -152,20 +152,29 @@ static __noinline int ingress_to_backend(struct __sk_buff *skb, const struct pac
 	return VERDICT_PASS;
 }
 
-/* The same, whose backend is on another node: it leaves as this one, whose answer the
- * backend's is then. */
-static __noinline int ingress_to_node(struct __sk_buff *skb, const struct packet *packet,
-				      struct ct *ct, __u32 now)
+/* The CT stage of a client's packet to a service, whose backend is on another node. */
+static __noinline int ingress_track_client(struct __sk_buff *skb, const struct packet *packet,
+					   struct ct *ct, __u32 now)
 {
-	int result;
-
 	ct->unproven = true;
 	ct_track(skb, packet, CT_TX, now, ct);
 	ct_stamp(ct);
-	result = endpoint_to_world(skb, packet, ct, IDENTITY_WORLD, now);
-	if (result == VERDICT_PASS)
+	return endpoint_record(skb, packet, ct, IDENTITY_WORLD, now);
+}
+
+/* It leaves as this node, whose answer the backend's is then. */
+static __noinline int ingress_to_node(struct __sk_buff *skb, const struct packet *packet,
+				      struct ct *ct)
+{
+	struct route route = {};
+	int drop;
+
+	if (!endpoint_route(skb, packet, ct, &route)) {
 		CTX_STORE(skb, tc_index, TRACKED_SERVICE);
-	return result;
+		return VERDICT_PASS;
+	}
+	drop = endpoint_leave(skb, packet, ct, device_lookup(route.ifindex), IDENTITY_WORLD);
+	return drop ? drop : route_forward(skb, &route);
 }
 
 /* Why the network may not use a service, or 0. */
@@ -229,8 +238,10 @@ static __always_inline int ingress_to_service(struct __sk_buff *skb, struct pack
 	if (result != INGRESS_TO_BACKEND)
 		return result;
 	pod = endpoint_lookup(&packet->tuple.daddr);
-	return endpoint_is_pod(pod) ? ingress_to_backend(skb, packet, pod, ct, now) :
-				      ingress_to_node(skb, packet, ct, now);
+	if (endpoint_is_pod(pod))
+		return ingress_to_backend(skb, packet, pod, ct, now);
+	result = ingress_track_client(skb, packet, ct, now);
+	return result ? result : ingress_to_node(skb, packet, ct);
 }
 
 static __always_inline int netdev_ingress(struct __sk_buff *skb, struct packet *packet, __u32 now)
