@@ -80,14 +80,3 @@ export interface ApplyResult {
   /** Why it was rejected: what was there before stays. */
   problems: string[];
 }
-
-/*
- * The socket's API:
- *   POST   /v1/services        {services: [...]} or one service, as in the configuration; upserts
- *                              by name -> 200 {services: ApplyResult[]}; one service alone that is
- *                              rejected: 4xx {code, message}
- *   GET    /v1/services        -> {services: ServiceView[]}
- *   GET    /v1/services/NAME   -> ServiceView, 404
- *   DELETE /v1/services/NAME   -> ServiceView as it was, 404, 409 for one of the configuration
- *   GET    /v1/backends        -> {backends: BackendView[]}
- */

@@ -63,7 +63,7 @@ export async function deleteBackendTables(
   }
 }
 
-/** Every table, by its name: reading that takes CAP_SYS_ADMIN. */
+/** Every table, by its name: reading that takes CAP_SYS_ADMIN, and without it tables are made again. */
 export async function readBackendTables(map: BpfMap, family: Family): Promise<FoundBackendTable[]> {
   const { size, fields } = layouts[family].backend_table_key;
   const found: FoundBackendTable[] = [];
