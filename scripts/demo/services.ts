@@ -1,6 +1,6 @@
 import { sekisho, sekishoJson, sekishoOn } from '../../test/lib/daemon.ts';
 import type { Narrator } from '../lib/narrator.ts';
-import { shortConnections } from './short-connections.ts';
+import { AT_ONCE, shortConnections } from './short-connections.ts';
 import { ADDRESS, buildWeb, PORT, type Server, type Web } from './web.ts';
 
 const CONNECTIONS = 30;
@@ -76,9 +76,9 @@ async function drained({ heading, say, show, check }: Narrator, web: Web): Promi
   show(`sekisho service apply -f web.yaml    # ${address}: state: terminating`, await web.apply());
   await load.moved();
   const { alive } = await speak(web, 'drained');
-  const { opened, broken } = await load.stop();
+  const { opened, failed } = await load.stop();
   check(alive === CONNECTIONS, `all ${CONNECTIONS} connections answer, those of ${address} too`);
-  check(broken.length === 0, `${opened} short connections came and went; none failed`);
+  check(failed === 0, `${opened} short connections came and went; none failed`);
   const { alive: fresh } = await open(web, 'fresh-', CONNECTIONS);
   const homes = await homesOf(web, 'fresh-', CONNECTIONS);
   check(fresh === CONNECTIONS && count(homes, 1) === 0, `of ${fresh} new ones it gets none`);
@@ -89,15 +89,23 @@ async function takenAway({ heading, say, show, check }: Narrator, web: Web): Pro
   const server = web.servers[2];
   if (!server) return;
   const address = server.pod.addresses.ipv4;
-  heading(`Another is taken away: ${address}`);
+  heading(`Another is taken away, under load: ${address}`);
   const before = await homesOf(web, LONG, CONNECTIONS);
   const lost = count(before, 2);
+  const load = shortConnections(web);
+  await load.moved();
   server.state = undefined;
   show(`sekisho service apply -f web.yaml    # without ${address}`, await web.apply());
+  await load.moved();
   const { alive, dead } = await speak(web, 'taken away');
+  const { opened, failed } = await load.stop();
   const reasons = Object.entries(dead).map(([reason, times]) => `${reason} ${times}`);
   check(alive === CONNECTIONS - lost, `the ${alive} connections of the others answer`);
   say(`the ${lost} that it had were ended: ${reasons.join(', ') || 'none'}`);
+  check(
+    opened > 0 && failed <= AT_ONCE,
+    `${opened} short connections came and went; ${failed === 0 ? 'none' : `${failed} on their way to it`} failed`,
+  );
   const { alive: again } = await open(web, 'again-', lost);
   check(lost > 0 && again === lost, 'and whoever connects again is served by the others');
   await showOn(show, web, 'service', 'get', 'web');
