@@ -181,6 +181,7 @@ static __always_inline void ct_refresh_companion(const struct ct *ct, __u32 now)
 static __always_inline void ct_stamp(struct ct *ct)
 {
 	struct ct_entry *entry = ct->entry;
+	__u16 flags;
 
 	ct->handoff.rev_nat_index = ct->rev_nat_index;
 	ct->handoff.node_port = !!(ct->flags & CT_NODE_PORT);
@@ -188,8 +189,14 @@ static __always_inline void ct_stamp(struct ct *ct)
 		return;
 	if (entry->rev_nat_index != ct->rev_nat_index)
 		entry->rev_nat_index = ct->rev_nat_index;
-	if ((entry->flags & ct->flags) != ct->flags)
-		entry->flags |= ct->flags;
+	flags = entry->flags | ct->flags;
+	/* the client has come to the same backend through a tunnel before */
+	if (ct->flags & CT_NODE_PORT)
+		flags &= ~CT_FROM_TUNNEL;
+	if (entry->flags != flags) {
+		entry->flags = flags;
+		entry->looked = 0;
+	}
 }
 
 /* What is said of a flow that has no entry yet. */

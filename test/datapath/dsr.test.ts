@@ -296,6 +296,26 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.deepEqual(dissect(out.packet).tcp?.sport, 81);
     });
 
+    test('and one that came to this node itself: the last that opened is answered', () => {
+      const here = VIPS[family].replace(/10$/, '12');
+      const backend = { address: A, port: SERVED };
+      const flags = service_flag.SERVICE_FROM_OUTSIDE;
+      addService(rig, { address: here, port: PORT, protocol: 6, flags, backend, id: 99 });
+      const open = {
+        [here]: () =>
+          rig.run('from_netdev', buildPacket({ ...client(5016, 'S'), ip: { src: W, dst: here } })),
+        [F]: () => arrives(5016, 'S'),
+      };
+      for (const frontend of [F, here, F]) {
+        open[frontend]?.();
+        for (const lost of [undefined, KIND.IN]) {
+          if (lost !== undefined) rig.remove('ct_tcp', flow(5016, lost));
+          const out = rig.run('from_endpoint', buildPacket(answer(5016, 'A')));
+          assert.equal(dissect(out.packet).ip?.src, frontend);
+        }
+      }
+    });
+
     test('from a stranger is not unwrapped', () => {
       const { verdict, counted } = tunnelled(client(5010, 'S', '', A), { from: STRANGER });
       assert.equal(verdict, 'drop');

@@ -31,10 +31,16 @@ interface Served {
   pod: Addresses;
 }
 
-for (const routing of ['fast', 'stack'] as const) {
-  test(`direct server return, ${routing} routing`, async (t) => {
+const WAYS = [
+  { routing: 'fast', attach: 'auto' },
+  { routing: 'stack', attach: 'auto' },
+  { routing: 'fast', attach: 'tc' },
+];
+
+for (const way of WAYS) {
+  test(`direct server return, ${way.routing} routing, attach: ${way.attach}`, async (t) => {
     await using scene = await bareScene({ nodes: 2 });
-    const served = await serve(scene, routing);
+    const served = await serve(scene, way);
     for (const family of FAMILIES) {
       await t.test(`${BULK / 1e6} MB go both ways unchanged, with offloads on (${family})`, () =>
         checkBulk(served, family),
@@ -60,7 +66,7 @@ for (const routing of ['fast', 'stack'] as const) {
 
 test('without offloads every checksum in and around the tunnel is right', async (t) => {
   await using scene = await bareScene({ nodes: 2 });
-  const served = await serve(scene, 'fast');
+  const served = await serve(scene, { routing: 'fast' });
   const { middle, backends } = served;
   const spaces = [scene.topo.world, middle.ns, backends.ns, nth(backends.pods).ns];
   for (const ns of spaces) {
@@ -72,7 +78,7 @@ test('without offloads every checksum in and around the tunnel is right', async 
   }
 });
 
-async function serve(scene: Scene, routing: string): Promise<Served> {
+async function serve(scene: Scene, datapath: object): Promise<Served> {
   const { topo } = scene;
   const [middle, backends] = [nth(topo.nodes), nth(topo.nodes, 1)];
   const pod = nth(backends.pods).addresses;
@@ -84,7 +90,7 @@ async function serve(scene: Scene, routing: string): Promise<Served> {
     [middle, backends],
     [backends, middle],
   ] as const) {
-    const settings = { cluster: { nodes: [describeNode(other)] }, datapath: { routing }, services };
+    const settings = { cluster: { nodes: [describeNode(other)] }, datapath, services };
     await startAgent(topo, settings, node);
   }
   await topo.world.ip(
