@@ -181,7 +181,9 @@ static __noinline int ingress_to_node(struct __sk_buff *skb, const struct packet
 static __always_inline int ingress_refuses(const struct service_ask *ask)
 {
 	if (ask->service->flags & SERVICE_ANY_PORT)
-		return service_refuse(ask, DROP_SERVICE_UNKNOWN_PORT);
+		return service_refuse(ask, ask->packet->l4 == L4_FRAGMENT ?
+						   DROP_FRAGMENT_UNSUPPORTED :
+						   DROP_SERVICE_UNKNOWN_PORT);
 	if (!(ask->service->flags & SERVICE_FROM_OUTSIDE))
 		return service_refuse(ask, DROP_SERVICE_NOT_EXTERNAL);
 	if (!service_admits(ask))

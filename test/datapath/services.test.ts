@@ -606,6 +606,16 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.equal(rows.counted(7, 'SERVICE_DROPS', reason), 3);
     });
 
+    test('fragment_unsupported: a datagram in pieces to a service', () => {
+      const { rows, world } = use();
+      rows.frontend({ ...anyPort, flags: service_flag.SERVICE_ANY_PORT });
+      for (const offset of [0, 64]) {
+        const ip = { src: W, dst: LB, fragment: { offset, length: 64, more: true } };
+        const datagram = { ip, udp: { sport: 1000, dport: 80 }, payload: 'x'.repeat(300) };
+        dropped(world(datagram), 'fragment_unsupported');
+      }
+    });
+
     test('an unknown port of the node is the node’s', () => {
       assert.deepEqual(use().world(tcp(W, 1000, N, 30099)).counted, { 'verdict pass': 1 });
     });
