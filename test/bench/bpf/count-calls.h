@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Included before a source of bpf/, unchanged, to count what it asks of the kernel. Looking into
- * an array (the counters, the two slots of a table) is a few inlined instructions, and counted
- * apart.
+ * an array (the counters, the two slots of a table, a service's backends) is a few inlined
+ * instructions, and counted apart.
  */
 #pragma once
 
@@ -31,7 +31,7 @@ __u64 calls[CALL_COUNT];
 
 #define IS_ARRAY(map)                                                                              \
 	(!__builtin_strcmp(map, "&counters") || !__builtin_strcmp(map, "&family_state") ||         \
-	 !__builtin_strcmp(map, "table_slots(table)"))
+	 !__builtin_strcmp(map, "table_slots(table)") || !__builtin_strcmp(map, "map"))
 
 #define bpf_map_lookup_elem(map, key)                                                              \
 	COUNTED(IS_ARRAY(#map) ? CALL_ARRAY : CALL_LOOKUP, bpf_map_lookup_elem(map, key))

@@ -11,7 +11,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define FRAME_MAX  96
+#define FRAME_MAX  128 /* headers in a tunnel, and those of the tunnel */
 #define PORT_FIRST 32768
 
 struct order {

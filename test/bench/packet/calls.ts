@@ -10,6 +10,7 @@ import { type BpfObject, openObject } from '../../../agent/kernel/object.ts';
 import type { Rig } from '../../datapath/rig.ts';
 import { type Meter, type Reading, walkPaths } from './paths.ts';
 import { HOOKS, type Hook, openRunner, type Run } from './runner.ts';
+import { walkServices } from './services.ts';
 
 const BUILT = join(import.meta.dirname, '..', '..', '..', 'build', 'bpf');
 /** `enum call` of count-calls.h, in its order. */
@@ -54,8 +55,9 @@ function callCounter(rig: Rig, stack: DisposableStack): Meter<CallCount> {
 }
 
 const readings: Reading<CallCount>[] = [];
+const walk = { many: 10_000, repeat: 10_000, meter: callCounter };
 for (const proto of ['tcp', 'udp'] as const) {
-  const walk = { many: 10_000, repeat: 10_000, meter: callCounter };
   readings.push(...(await walkPaths('ipv4', proto, walk)));
 }
+readings.push(...(await walkServices(walk)));
 process.stdout.write(JSON.stringify(readings));

@@ -6,11 +6,18 @@ import { programById } from '../../../agent/kernel/program.ts';
 import type { Rig } from '../../datapath/rig.ts';
 import { summarise } from '../statistics.ts';
 import { type Meter, type Reading, walkPaths } from './paths.ts';
-import { HOOKS, openRunner } from './runner.ts';
+import { HOOKS, openRunner, type Run } from './runner.ts';
+import { walkServices } from './services.ts';
 
 const ROUNDS = 7;
 /** Of those that wait for a second to begin. */
 const FRESH_ROUNDS = 3;
+
+/** A run of packets apart takes as long as all rounds of another, and has a median of its own. */
+function roundsOf({ fresh, apart }: Run): number {
+  if (apart) return 1;
+  return fresh ? FRESH_ROUNDS : ROUNDS;
+}
 
 /** Nanoseconds, net of the wrapper's: of a steady path the median of several rounds. */
 function stopwatch(rig: Rig, stack: DisposableStack): Meter<number> {
@@ -23,7 +30,7 @@ function stopwatch(rig: Rig, stack: DisposableStack): Meter<number> {
   return {
     once: (hook, run) => runner.run(hook, run) - runner.floor(run),
     steady(hook, run) {
-      const rounds = Array.from({ length: run.fresh ? FRESH_ROUNDS : ROUNDS }, () =>
+      const rounds = Array.from({ length: roundsOf(run) }, () =>
         runner.within(run, () => runner.run(hook, run) - runner.floor(run)),
       );
       return summarise(rounds).median;
@@ -32,12 +39,13 @@ function stopwatch(rig: Rig, stack: DisposableStack): Meter<number> {
 }
 
 const readings: Reading<number>[] = [];
+const walk = { many: 100_000, repeat: 100_000, meter: stopwatch };
 for (const [family, proto] of [
   ['ipv4', 'tcp'],
   ['ipv4', 'udp'],
   ['ipv6', 'tcp'],
 ] as const) {
-  const walk = { many: 100_000, repeat: 100_000, meter: stopwatch };
   readings.push(...(await walkPaths(family, proto, walk)));
 }
+readings.push(...(await walkServices(walk)));
 process.stdout.write(JSON.stringify(readings));

@@ -1,12 +1,13 @@
 import { type Family, PEOPLE, type Rig } from '../../datapath/rig.ts';
 import { buildPacket, type Packet } from '../../lib/packet.ts';
 import { type FlowKey, KIND } from '../../lib/tables.ts';
-import { HANDOFF, type Run } from './runner.ts';
+import { firstHandoffs } from './handoffs.ts';
+import type { Run } from './runner.ts';
 
 export type Proto = 'tcp' | 'udp';
 
 /** As the wrapper counts from. */
-const FIRST_PORT = 32_768;
+export const FIRST_PORT = 32_768;
 
 /** Many flows from one pod to the world, step by step of their life. */
 export interface Flows {
@@ -29,33 +30,20 @@ export function makeFlows(rig: Rig, family: Family, proto: Proto, flows: number)
   /** The first flow, as the wrapper writes it. */
   const first = (flags: string) =>
     buildPacket({ ip: { src, dst }, ...ports(FIRST_PORT, 443, flags) });
-  const handoff = (flags: string) => rig.run('from_endpoint', first(flags)).cb;
   const protocol = proto === 'tcp' ? 6 : 17;
   const key: FlowKey = { src, dst, sport: FIRST_PORT, dport: 443, protocol, kind: KIND.OUT };
-  /** What from_endpoint says when the halves are due for a look. */
-  const due = () => {
-    rig.patchCt(key, { nat_looked: (rig.now() - 1) & 0xffff });
-    return handoff('A');
-  };
-  /** The same in the second of that look. */
-  const vouched = () => {
-    for (;;) {
-      rig.run('to_netdev', first('A'), { cb: due(), ingressIfindex: rig.ifindex.a });
-      const cb = handoff('A');
-      if (cb[1] === HANDOFF.translated) return cb;
-    }
-  };
+  const handoffs = firstHandoffs(rig, 'from_endpoint', key, first);
   const run = (packet: Packet, repeat: number): Run => ({ packet, repeat, flows });
   return {
-    opening: (repeat, from = 0) => ({ ...run(out('S'), repeat), from, handoff: handoff('S') }),
-    answer: (repeat) => run(back('SA'), repeat),
+    opening: (repeat, from = 0) => ({ ...run(out('S'), repeat), from, handoff: handoffs.of('S') }),
+    answer: (repeat) => ({ ...run(back('SA'), repeat), answers: true }),
     established: (repeat) => ({
       ...run(out('A'), repeat),
-      settle: { ...run(out('A'), flows), handoff: due() },
-      handoff: vouched(),
+      settle: { ...run(out('A'), flows), handoff: handoffs.due() },
+      handoff: handoffs.vouched(),
     }),
-    reply: (repeat) => run(back('A'), repeat),
-    due: (repeat) => ({ ...run(out('A'), repeat), handoff: due(), fresh: true }),
+    reply: (repeat) => ({ ...run(back('A'), repeat), answers: true }),
+    due: (repeat) => ({ ...run(out('A'), repeat), handoff: handoffs.due(), fresh: true }),
   };
 }
 

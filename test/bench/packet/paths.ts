@@ -2,6 +2,7 @@ import { probeCapabilities } from '../../../agent/kernel/capabilities.ts';
 import { type Family, openRig, type Rig, type RigSettings } from '../../datapath/rig.ts';
 import { type Flows, makeFlows, type Proto } from './flows.ts';
 import { HOOKS, type Hook, type Run } from './runner.ts';
+import type { ServicePath } from './service-scenes.ts';
 
 /**
  * Packets of one established flow, of many in turn, of flows that begin, of flows without a port;
@@ -10,7 +11,7 @@ import { HOOKS, type Hook, type Run } from './runner.ts';
 export type State = 'hot' | 'many' | 'new' | 'refused' | 'due';
 
 /** `out`: from_endpoint and to_netdev, all that a packet to the world meets. */
-export type Path = Hook | 'out';
+export type Path = Hook | 'out' | ServicePath;
 
 export interface Reading<T> {
   family: Family;

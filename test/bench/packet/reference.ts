@@ -1,4 +1,4 @@
-import type { State } from './paths.ts';
+import type { Path, State } from './paths.ts';
 import type { Hook } from './runner.ts';
 
 /**
@@ -24,4 +24,16 @@ export const REFERENCE_LOOKUPS: Record<Hook, number> = {
   from_endpoint: 9,
   to_netdev: 8,
   from_netdev: 12,
+};
+
+/**
+ * The same of service flows, one at a time, without socket load balancing; from a node port to a
+ * pod of the node with that pod's policy, as in from_netdev above. What its other hooks leave to
+ * a later one is not here.
+ */
+export const SERVICE_REFERENCE: Partial<Record<Path, { ns: number; lookups: number }>> = {
+  cluster_ip_away: { ns: 751, lookups: 11 },
+  node_port: { ns: 1124, lookups: 16 },
+  node_port_away: { ns: 836, lookups: 10 },
+  node_port_away_answer: { ns: 667, lookups: 8 },
 };

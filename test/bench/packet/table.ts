@@ -4,10 +4,11 @@ import { type Summary, summarise } from '../statistics.ts';
 import type { CallCount } from './calls.ts';
 import type { Proto } from './flows.ts';
 import type { Path, Reading, State } from './paths.ts';
-import { REFERENCE, REFERENCE_LOOKUPS } from './reference.ts';
-import type { Hook } from './runner.ts';
+import { REFERENCE, REFERENCE_LOOKUPS, SERVICE_REFERENCE } from './reference.ts';
+import { HOOKS, type Hook } from './runner.ts';
 
 const PROCESSES = 5;
+const OUT: readonly Hook[] = ['from_endpoint', 'to_netdev'];
 
 export interface PacketRow {
   family: 'ipv4' | 'ipv6';
@@ -80,7 +81,8 @@ function makeRow(
 }
 
 function referenceOf(proto: Proto, path: Path, state: State): PacketRow['reference'] {
-  const hooks: Hook[] = path === 'out' ? ['from_endpoint', 'to_netdev'] : [path];
+  const hooks = path === 'out' ? OUT : HOOKS.filter((hook) => hook === path);
+  if (hooks.length === 0) return state === 'hot' ? SERVICE_REFERENCE[path] : undefined;
   const ns = hooks.map((hook) => REFERENCE[proto][hook][state]);
   if (!ns.every((value) => value !== undefined)) return undefined;
   const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
