@@ -1,3 +1,4 @@
+import type { Comparison } from './live/compare.ts';
 import type { PacketRow } from './packet/table.ts';
 import type { ScaleFigures } from './scale.ts';
 import type { Summary } from './statistics.ts';
@@ -11,6 +12,9 @@ const RATIOS: Readonly<Record<string, number>> = {
   'crr-1': 1.05,
   'crr-32': 1.05,
 };
+
+/** The same on every path of a service. */
+const SERVICE_RATIO = 1.0;
 
 /** What is asked of tables of this many entries; with fewer it would say nothing. */
 const MANY = 1_000_000;
@@ -41,10 +45,21 @@ export interface Verdict {
   met: boolean;
 }
 
-/** Of a live load, where something is asked of it. */
-export function judgeRatio(key: string, title: string, ratio: Summary): Verdict | undefined {
-  const value = RATIOS[key];
-  if (value === undefined) return undefined;
+type Compared = Pick<Comparison, 'key' | 'title' | 'ratios'>;
+
+/** Live loads, where something is asked of them. */
+export function judgeRatios(comparisons: readonly Compared[]): Verdict[] {
+  return comparisons.flatMap((one) => toNftables(one, RATIOS[one.key]) ?? []);
+}
+
+/** Loads through a service. */
+export function judgeServices(comparisons: readonly Compared[]): Verdict[] {
+  return comparisons.flatMap((one) => toNftables(one, SERVICE_RATIO) ?? []);
+}
+
+function toNftables({ key, title, ratios }: Compared, value?: number): Verdict | undefined {
+  const ratio = ratios.find(({ pair }) => pair === 'sekisho/nftables')?.time;
+  if (value === undefined || !ratio) return undefined;
   const goal: Goal = { bound: '≥', value, unit: 'times' };
   return { ...judge(key, `${title}, to nftables`, goal, ratio.median), spread: ratio };
 }

@@ -1,15 +1,19 @@
 /**
- * `make bench`: Sekisho against plain forwarding, nftables masquerade and a bare redirect, in one
- * run; what a packet costs in each program. `BENCH=udp,crr` picks parts. Writes build/bench.json,
- * prints tables, and ends with status 1 when something did not do what was to be measured.
+ * `make bench`: Sekisho against plain forwarding, nftables masquerade and a bare redirect, and its
+ * services against nftables DNAT, in one run; what a packet costs in each program; what a million
+ * connections take. `BENCH=udp,crr` picks parts. Writes build/bench.json, prints tables, and ends
+ * with status 1 when something did not do what was to be measured.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { judgePackets, judgeRatio, judgeScale } from './goals.ts';
+import { judgePackets, judgeRatios, judgeScale, judgeServices } from './goals.ts';
 import { inIsolation } from './isolation.ts';
-import { type Comparison, compare } from './live/compare.ts';
-import { LOADS } from './live/loads.ts';
+import { type Skipped, skippedBalancers } from './live/balancers.ts';
+import { type Comparison, compare, type Field } from './live/compare.ts';
+import { LOADS, type Load } from './live/loads.ts';
+import { MASQUERADES } from './live/masquerades.ts';
 import { measureRefusal } from './live/refused.ts';
+import { serviceLoads } from './live/service-loads.ts';
 import { describeMachine } from './machine.ts';
 import { measurePackets } from './packet/table.ts';
 import {
@@ -17,12 +21,13 @@ import {
   machineLines,
   packetLines,
   refusalLines,
+  skippedLines,
   verdictLines,
 } from './report.ts';
 import { type ScaleFigures, scaleLines } from './scale.ts';
 
 const BUILD = join(import.meta.dirname, '..', '..', 'build');
-const PARTS = ['bulk', 'udp', 'rr', 'crr', 'refused', 'packet', 'scale'];
+const PARTS = ['bulk', 'udp', 'rr', 'crr', 'refused', 'services', 'packet', 'scale'];
 const SCALE = join(import.meta.dirname, 'scale.ts');
 const EVERY_CPU = { everyCpu: true };
 
@@ -34,20 +39,31 @@ function chosenParts(): string[] {
 }
 
 async function measure(parts: readonly string[]) {
-  const comparisons: Comparison[] = [];
-  for (const load of LOADS.filter(({ part }) => parts.includes(part))) {
-    progress(load.title);
-    comparisons.push(await compare(load));
-  }
+  const masquerades = LOADS.map((load) => ({ load, field: MASQUERADES }));
+  const comparisons = await compareAll(masquerades, parts);
   if (parts.includes('refused')) progress('refused packets');
   const refusal = parts.includes('refused') ? await measureRefusal() : undefined;
+  const skipped: Skipped = parts.includes('services') ? skippedBalancers() : {};
+  const services = await compareAll(serviceLoads(skipped), parts);
   if (parts.includes('packet')) progress('ns per packet');
   const packets = parts.includes('packet') ? await measurePackets(progress) : undefined;
   if (parts.includes('scale')) progress('a million entries');
   const scale = parts.includes('scale')
     ? await inIsolation<ScaleFigures>(SCALE, EVERY_CPU)
     : undefined;
-  return { comparisons, refusal, packets, scale };
+  return { comparisons, refusal, services, skipped, packets, scale };
+}
+
+async function compareAll(
+  all: readonly { load: Load; field: Field }[],
+  parts: readonly string[],
+): Promise<Comparison[]> {
+  const comparisons: Comparison[] = [];
+  for (const { load, field } of all.filter(({ load }) => parts.includes(load.part))) {
+    progress(load.title);
+    comparisons.push(await compare(load, field));
+  }
+  return comparisons;
 }
 
 function progress(text: string): void {
@@ -56,22 +72,23 @@ function progress(text: string): void {
 
 const machine = describeMachine();
 const startedAt = new Date().toISOString();
-const { comparisons, refusal, packets, scale } = await measure(chosenParts());
+const measured = await measure(chosenParts());
+const { comparisons, refusal, services, skipped, packets, scale } = measured;
 const verdicts = [
-  ...comparisons.flatMap(({ key, title, ratios }) => {
-    const [toNftables] = ratios;
-    return (toNftables && judgeRatio(key, title, toNftables.time)) ?? [];
-  }),
+  ...judgeRatios(comparisons),
+  ...judgeServices(services),
   ...judgePackets(packets ?? []),
   ...(scale ? judgeScale(scale) : []),
 ];
-const results = { startedAt, machine, comparisons, refusal, packets, scale, verdicts };
+const results = { startedAt, machine, ...measured, verdicts };
 mkdirSync(BUILD, { recursive: true });
 writeFileSync(join(BUILD, 'bench.json'), `${JSON.stringify(results, null, 2)}\n`);
 const lines = [
   ...machineLines(machine),
-  ...(comparisons.length > 0 ? comparisonLines(comparisons) : []),
+  ...comparisonLines('Live', comparisons),
   ...(refusal ? refusalLines(refusal) : []),
+  ...comparisonLines('Services', services),
+  ...skippedLines(skipped),
   ...(packets ? packetLines(packets) : []),
   ...(scale ? ['', ...scaleLines(scale)] : []),
   ...(verdicts.length > 0 ? verdictLines(verdicts) : []),

@@ -1,8 +1,7 @@
 import { formatTable } from '../../agent/cli/text-table.ts';
 import { figureText, goalText, type Verdict } from './goals.ts';
-import { type Comparison, PAIRS } from './live/compare.ts';
+import type { Comparison } from './live/compare.ts';
 import type { Refusal } from './live/refused.ts';
-import { VARIANTS } from './live/variants.ts';
 import type { Machine } from './machine.ts';
 import type { PacketRow } from './packet/table.ts';
 import { ratioText, STATES, withQuartiles, withRange } from './text.ts';
@@ -16,20 +15,29 @@ export function machineLines(machine: Machine): string[] {
   ];
 }
 
-export function comparisonLines(comparisons: readonly Comparison[]): string[] {
+/** Of loads on the same variants. `subject`: what they have in common. */
+export function comparisonLines(subject: string, comparisons: readonly Comparison[]): string[] {
+  const [first] = comparisons;
+  if (!first) return [];
   const values = comparisons.map(({ title, unit, scale, summaries }) => [
     `${title}, ${unit}`,
-    ...VARIANTS.map((name) => withQuartiles(summaries[name], scale)),
+    ...Object.values(summaries).map((summary) => withQuartiles(summary, scale)),
   ]);
-  const pairs = PAIRS.map((pair) => pair.join('/'));
   const ratios = comparisons.flatMap(({ title, ratios }) => [
     [title, ...ratios.map(({ time }) => ratioText(time))],
     ['  by CPU time', ...ratios.map(({ cpu }) => ratioText(cpu))],
   ]);
+  const names = Object.keys(first.summaries);
+  const pairs = first.ratios.map(({ pair }) => pair);
   return [
-    ...section('Live: median (quartiles)', ['', ...VARIANTS], values),
-    ...section('In pairs: median (quartiles; range)', ['', ...pairs], ratios),
+    ...section(`${subject}: median (quartiles)`, ['', ...names], values),
+    ...section(`${subject}, in pairs: median (quartiles; range)`, ['', ...pairs], ratios),
   ];
+}
+
+/** Who is not in the tables, and why. */
+export function skippedLines(skipped: Readonly<Record<string, string>>): string[] {
+  return Object.entries(skipped).map(([name, reason]) => `${name}: skipped, ${reason}`);
 }
 
 export function refusalLines(refusal: Refusal): string[] {

@@ -4,8 +4,9 @@ import {
   figureText,
   goalText,
   judgePackets,
-  judgeRatio,
+  judgeRatios,
   judgeScale,
+  judgeServices,
   type Verdict,
 } from '../bench/goals.ts';
 import type { PacketRow } from '../bench/packet/table.ts';
@@ -49,10 +50,20 @@ function met(verdicts: Verdict[]): Record<string, boolean> {
   return Object.fromEntries(verdicts.map(({ key, met }) => [key, met]));
 }
 
-test('the median of a ratio decides whether its goal is met', () => {
-  assert.equal(judgeRatio('udp-1', 'UDP', summary(1.1))?.met, true);
-  assert.equal(judgeRatio('udp-1', 'UDP', summary(1.099))?.met, false);
-  assert.equal(judgeRatio('rr', 'without a goal', summary(2)), undefined);
+function compared(key: string, median: number) {
+  const ratio = (pair: string, time: number) => ({ pair, time: summary(time), cpu: summary(1) });
+  return { key, title: key, ratios: [ratio('sekisho/ipvs', 9), ratio('sekisho/nftables', median)] };
+}
+
+test('the median of a ratio to nftables decides whether its goal is met', () => {
+  const verdicts = judgeRatios([compared('udp-1', 1.1), compared('udp-10k', 1.099)]);
+  assert.deepEqual(met(verdicts), { 'udp-1': true, 'udp-10k': false });
+  assert.deepEqual(judgeRatios([compared('rr', 2)]), [], 'without a goal');
+});
+
+test('no path of a service is to be slower than nftables', () => {
+  const verdicts = judgeServices([compared('dsr-rr', 1), compared('cluster-ip-rr', 0.999)]);
+  assert.deepEqual(met(verdicts), { 'dsr-rr': true, 'cluster-ip-rr': false });
 });
 
 test('a packet is to cost less than the reference, in every row that has one', () => {

@@ -1,21 +1,14 @@
 import { nth } from '../../lib/scene.ts';
-import { CPU, type Printed, runTool, type Spent, serveTool } from './tools.ts';
-import { type Variant, WORLD } from './variants.ts';
+import { WORLD } from './masquerades.ts';
+import { bulk, connections, requestResponse, type Sample, sample } from './tcp.ts';
+import { CPU, runTool, serveTool } from './tools.ts';
+import type { Variant } from './variant.ts';
 
-export const PORT = 9000;
+const SINK_PORT = 9000;
 /** Of the flood's sockets; inside the masquerade's range, so that they can be kept. */
 const FIRST_PORT = 33_000;
 /** Of the datagrams; beyond it a run says nothing about the path. */
 const LOSS_LIMIT = 0.5;
-
-/** What one run of a load yields. */
-export interface Sample {
-  /** Per second of time. */
-  value: number;
-  /** Per second of CPU time of the load's programs: steadier where others want the CPU too. */
-  perCpuSecond: number;
-  details: Record<string, number>;
-}
 
 export interface Load {
   key: string;
@@ -32,7 +25,7 @@ export interface Load {
   run(variant: Variant, milliseconds: number): Promise<Sample>;
 }
 
-/** Every load that is compared between the four variants. */
+/** Every load that is compared between the four ways from a pod to the world. */
 export const LOADS: readonly Load[] = [
   {
     ...{ key: 'bulk', part: 'bulk', title: 'TCP bulk, 1 core', unit: 'Gbit/s', scale: 1e9 },
@@ -72,53 +65,6 @@ export const LOADS: readonly Load[] = [
   },
 ];
 
-async function bulk(variant: Variant, milliseconds: number): Promise<Sample> {
-  const { client, server } = await exchange(variant, 'discard', CPU.measured, 'tcp-bulk', [
-    milliseconds,
-  ]);
-  if (server.received !== client.bytes) {
-    throw new Error(`${variant.name}: ${server.received} of ${client.bytes} bytes arrived`);
-  }
-  return sample(client.bytes * 8, client, server.cpuNs, { ...client });
-}
-
-async function requestResponse(variant: Variant, milliseconds: number): Promise<Sample> {
-  const run = await exchange(variant, 'echo', CPU.measured, 'tcp-rr', [milliseconds]);
-  return sample(run.client.exchanges, run.client, run.server.cpuNs, { ...run.client });
-}
-
-async function connections(
-  variant: Variant,
-  milliseconds: number,
-  concurrent: number,
-  serverCpu: number,
-): Promise<Sample> {
-  const args = [concurrent, milliseconds];
-  const { client, server } = await exchange(variant, 'echo', serverCpu, 'tcp-crr', args);
-  if (client.failed > 0) {
-    throw new Error(`${variant.name}: ${client.failed} of ${client.connections} were refused`);
-  }
-  return sample(client.connections, client, server.cpuNs, { ...client });
-}
-
-/** A client in the pod against a server in the world, and the proof of the way between them. */
-async function exchange<T extends 'tcp-bulk' | 'tcp-rr' | 'tcp-crr'>(
-  variant: Variant,
-  mode: 'echo' | 'discard',
-  serverCpu: number,
-  tool: T,
-  args: number[],
-): Promise<{ client: Printed[T]; server: Printed['tcp-server'] }> {
-  const { topo } = variant;
-  const before = await variant.look();
-  await using serving = await serveTool(topo.world, serverCpu, 'tcp-server', mode, PORT);
-  const host = nth(topo.worldAddresses).ipv4;
-  const client = await runTool(nth(topo.pods).ns, CPU.measured, tool, host, PORT, ...args);
-  const server = await serving.end();
-  variant.assertPath(before, await variant.look(), server, server.received / 65_536);
-  return { client, server };
-}
-
 async function datagrams(
   variant: Variant,
   milliseconds: number,
@@ -127,10 +73,10 @@ async function datagrams(
 ): Promise<Sample> {
   const { topo } = variant;
   const before = await variant.look();
-  await using sink = await serveTool(topo.world, CPU.other, 'udp-sink', PORT);
+  await using sink = await serveTool(topo.world, CPU.other, 'udp-sink', SINK_PORT);
   const flows = [FIRST_PORT, sockets, 0, destinations, milliseconds, 0];
   const pod = nth(topo.pods).ns;
-  const sent = await runTool(pod, CPU.measured, 'udp-flood', WORLD.first, PORT, ...flows);
+  const sent = await runTool(pod, CPU.measured, 'udp-flood', WORLD.first, SINK_PORT, ...flows);
   const { received, warmup, ...seen } = await sink.end();
   const lost = sent.sent - received;
   if (sent.refused > 0 || lost > sent.sent * LOSS_LIMIT) {
@@ -139,17 +85,4 @@ async function datagrams(
   }
   variant.assertPath(before, await variant.look(), seen, received + warmup);
   return sample(received, sent, 0, { ...sent, received, lost });
-}
-
-function sample(
-  count: number,
-  { elapsedNs, cpuNs }: Spent,
-  serverCpuNs: number,
-  details: Record<string, number>,
-): Sample {
-  return {
-    value: (count * 1e9) / elapsedNs,
-    perCpuSecond: (count * 1e9) / (cpuNs + serverCpuNs),
-    details: { ...details, serverCpuNs },
-  };
 }

@@ -1,7 +1,8 @@
 import { nth } from '../../lib/scene.ts';
 import { alternating, pairedRatios, roundsOr, type Summary, summarise } from '../statistics.ts';
+import { openVariant, type VariantName, WORLD } from './masquerades.ts';
 import { CPU, runTool, serveTool } from './tools.ts';
-import { openVariants, type Variant, type VariantName, WORLD } from './variants.ts';
+import { openEach, type Variant } from './variant.ts';
 
 const RUN_MS = 1000;
 const ROUNDS = roundsOr(7);
@@ -43,7 +44,7 @@ interface RefusalSample {
 }
 
 export async function measureRefusal(): Promise<Refusal> {
-  await using variants = await openVariants(REFUSERS, { ports: RANGE });
+  await using variants = await openEach(REFUSERS, (name) => openVariant(name, { ports: RANGE }));
   const samples = { nftables: [], sekisho: [] } as Record<Refuser, RefusalSample[]>;
   for (const variant of variants.all) await refuse(variant, RUN_MS, 0);
   for (const variant of alternating(variants.all, ROUNDS)) {

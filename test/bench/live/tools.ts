@@ -12,6 +12,7 @@ export interface Printed {
   'udp-sink': { received: number; warmup: number } & Seen;
   'tcp-server': { received: number; connections: number } & Seen;
   'tcp-bulk': { bytes: number } & Spent;
+  'tcp-fetch': { bytes: number } & Spent;
   'tcp-rr': { exchanges: number; p50Ns: number; p99Ns: number } & Spent;
   'tcp-crr': { connections: number; failed: number } & Spent;
 }
