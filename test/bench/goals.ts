@@ -1,3 +1,4 @@
+import { type ControlFigures, STEPS } from './control.ts';
 import type { Comparison } from './live/compare.ts';
 import type { PacketRow } from './packet/table.ts';
 import type { ScaleFigures } from './scale.ts';
@@ -15,6 +16,8 @@ const RATIOS: Readonly<Record<string, number>> = {
 
 /** The same on every path of a service. */
 const SERVICE_RATIO = 1.0;
+/** What is asked of so many services, in seconds. */
+const SERVICES = { count: 10_000, first: 5, unchanged: 0.5 };
 
 /** What is asked of tables of this many entries; with fewer it would say nothing. */
 const MANY = 1_000_000;
@@ -30,7 +33,7 @@ const GAP = 2;
 export interface Goal {
   bound: '≥' | '≤' | '<';
   value: number;
-  unit: 'times' | 'ns' | 'MB';
+  unit: 'times' | 'ns' | 's' | 'MB';
 }
 
 /** A goal, and what the bench found. */
@@ -62,6 +65,17 @@ function toNftables({ key, title, ratios }: Compared, value?: number): Verdict |
   if (value === undefined || !ratio) return undefined;
   const goal: Goal = { bound: '≥', value, unit: 'times' };
   return { ...judge(key, `${title}, to nftables`, goal, ratio.median), spread: ratio };
+}
+
+/** A daemon with ten thousand services or more. */
+export function judgeControl({ services, steps }: ControlFigures): Verdict[] {
+  if (services < SERVICES.count) return [];
+  return (['first', 'unchanged'] as const).map((step) => {
+    const { seconds } = steps[step];
+    const goal: Goal = { bound: '≤', value: SERVICES[step], unit: 's' };
+    const title = `${services} services ${STEPS[step]}`;
+    return { ...judge(`services-${step}`, title, goal, seconds.median), spread: seconds };
+  });
 }
 
 /** Every row that has a reference is to be below it. */

@@ -1,12 +1,14 @@
 /**
  * `make bench`: Sekisho against plain forwarding, nftables masquerade and a bare redirect, and its
  * services against nftables DNAT, in one run; what a packet costs in each program; what a million
- * connections take. `BENCH=udp,crr` picks parts. Writes build/bench.json, prints tables, and ends
- * with status 1 when something did not do what was to be measured.
+ * connections and ten thousand services take. `BENCH=udp,crr` picks parts. Writes
+ * build/bench.json, prints tables, and ends with status 1 when something did not do what was to be
+ * measured.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { judgePackets, judgeRatios, judgeScale, judgeServices } from './goals.ts';
+import { controlLines, measureControl } from './control.ts';
+import { judgeControl, judgePackets, judgeRatios, judgeScale, judgeServices } from './goals.ts';
 import { inIsolation } from './isolation.ts';
 import { type Skipped, skippedBalancers } from './live/balancers.ts';
 import { type Comparison, compare, type Field } from './live/compare.ts';
@@ -27,7 +29,7 @@ import {
 import { type ScaleFigures, scaleLines } from './scale.ts';
 
 const BUILD = join(import.meta.dirname, '..', '..', 'build');
-const PARTS = ['bulk', 'udp', 'rr', 'crr', 'refused', 'services', 'packet', 'scale'];
+const PARTS = ['bulk', 'udp', 'rr', 'crr', 'refused', 'services', 'packet', 'scale', 'control'];
 const SCALE = join(import.meta.dirname, 'scale.ts');
 const EVERY_CPU = { everyCpu: true };
 
@@ -51,7 +53,9 @@ async function measure(parts: readonly string[]) {
   const scale = parts.includes('scale')
     ? await inIsolation<ScaleFigures>(SCALE, EVERY_CPU)
     : undefined;
-  return { comparisons, refusal, services, skipped, packets, scale };
+  if (parts.includes('control')) progress('many services');
+  const control = parts.includes('control') ? await measureControl() : undefined;
+  return { comparisons, refusal, services, skipped, packets, scale, control };
 }
 
 async function compareAll(
@@ -73,12 +77,13 @@ function progress(text: string): void {
 const machine = describeMachine();
 const startedAt = new Date().toISOString();
 const measured = await measure(chosenParts());
-const { comparisons, refusal, services, skipped, packets, scale } = measured;
+const { comparisons, refusal, services, skipped, packets, scale, control } = measured;
 const verdicts = [
   ...judgeRatios(comparisons),
   ...judgeServices(services),
   ...judgePackets(packets ?? []),
   ...(scale ? judgeScale(scale) : []),
+  ...(control ? judgeControl(control) : []),
 ];
 const results = { startedAt, machine, ...measured, verdicts };
 mkdirSync(BUILD, { recursive: true });
@@ -91,6 +96,7 @@ const lines = [
   ...skippedLines(skipped),
   ...(packets ? packetLines(packets) : []),
   ...(scale ? ['', ...scaleLines(scale)] : []),
+  ...(control ? ['', ...controlLines(control)] : []),
   ...(verdicts.length > 0 ? verdictLines(verdicts) : []),
 ];
 console.log(lines.join('\n'));

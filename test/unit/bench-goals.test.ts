@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { ControlFigures } from '../bench/control.ts';
 import {
   figureText,
   goalText,
+  judgeControl,
   judgePackets,
   judgeRatios,
   judgeScale,
@@ -55,6 +57,22 @@ function compared(key: string, median: number) {
   return { key, title: key, ratios: [ratio('sekisho/ipvs', 9), ratio('sekisho/nftables', median)] };
 }
 
+function control(first: number, services = 10_000): ControlFigures {
+  const step = (seconds: number) => ({ seconds: summary(seconds), longestLagMs: summary(20) });
+  const other = step(9);
+  return {
+    ...{ services, backends: 10, megabytes: summary(300) },
+    steps: {
+      ...{ start: other, first: step(first), unchanged: step(0.5), changed: other },
+      ...{ alone: other, restart: other },
+    },
+    maglev: {
+      ...{ slots: 16_381, backends: 1000, milliseconds: summary(2) },
+      ...{ tables: 500, seconds: 1, longestGapMs: 3 },
+    },
+  };
+}
+
 test('the median of a ratio to nftables decides whether its goal is met', () => {
   const verdicts = judgeRatios([compared('udp-1', 1.1), compared('udp-10k', 1.099)]);
   assert.deepEqual(met(verdicts), { 'udp-1': true, 'udp-10k': false });
@@ -64,6 +82,18 @@ test('the median of a ratio to nftables decides whether its goal is met', () => 
 test('no path of a service is to be slower than nftables', () => {
   const verdicts = judgeServices([compared('dsr-rr', 1), compared('cluster-ip-rr', 0.999)]);
   assert.deepEqual(met(verdicts), { 'dsr-rr': true, 'cluster-ip-rr': false });
+});
+
+test('ten thousand services are to be there in time, and a second time at once', () => {
+  assert.deepEqual(met(judgeControl(control(5))), {
+    'services-first': true,
+    'services-unchanged': true,
+  });
+  const [first] = judgeControl(control(5.01));
+  assert.ok(first);
+  const texts = [figureText(first), goalText(first.goal), first.met];
+  assert.deepEqual(texts, ['5.01 (0.10–9,000.00) s', '≤ 5 s', false]);
+  assert.deepEqual(judgeControl(control(1, 9999)), []);
 });
 
 test('a packet is to cost less than the reference, in every row that has one', () => {
