@@ -45,6 +45,7 @@ struct {
 	enum service_scope service_scope;
 	enum service_flag service_flag;
 	enum backend_state backend_state;
+	enum backend_mask backend_mask;
 	enum backend_table_size backend_table_size;
 	enum service_count service_count;
 	enum hook hook;

@@ -214,13 +214,20 @@ enum backend_state {
 	BACKEND_MAINTENANCE = 3,
 };
 
+/* Beside the state: its weight, or a policy, keeps it from those who ask with a scope. */
+enum backend_mask {
+	BACKEND_STATE = 0x0f,        /* enum backend_state */
+	BACKEND_NOT_EXTERNAL = 0x10, /* << enum service_scope */
+	BACKEND_NOT_INTERNAL = 0x20,
+};
+
 /* `backends`: backend id (__u32, from 1) -> struct backend. A service's own: two
  * services with the same pod have two. */
 struct backend {
 	struct ip_addr addr;
 	__be16 port;
 	__u8 proto;
-	__u8 state; /* enum backend_state */
+	__u8 state; /* enum backend_state, enum backend_mask */
 	__u32 service_id;
 };
 

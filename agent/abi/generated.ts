@@ -1,6 +1,12 @@
 // Generated from bpf/abi.h by scripts/generate-abi.ts (`make generate`). Do not edit.
 import type { Layout } from './layout.ts';
 
+export const backend_mask = {
+  BACKEND_STATE: 15,
+  BACKEND_NOT_EXTERNAL: 16,
+  BACKEND_NOT_INTERNAL: 32,
+} as const;
+
 export const backend_state = {
   BACKEND_ACTIVE: 0,
   BACKEND_TERMINATING: 1,

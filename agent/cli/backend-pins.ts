@@ -1,5 +1,5 @@
 import type { Backend } from '../abi/generated.ts';
-import { layouts } from '../abi/generated.ts';
+import { backend_mask, layouts } from '../abi/generated.ts';
 import type { Layout } from '../abi/layout.ts';
 import type { Family } from '../lib/ip.ts';
 import { formatAddress } from '../lib/ip.ts';
@@ -85,5 +85,5 @@ function describe(family: Family, id: number, backend: Backend): PinnedBackend {
 
 /** A state that this version does not know takes no new connections either. */
 function stateName(state: number): BackendState {
-  return BACKEND_STATES[state] ?? 'maintenance';
+  return BACKEND_STATES[state & backend_mask.BACKEND_STATE] ?? 'maintenance';
 }

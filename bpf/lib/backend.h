@@ -29,6 +29,15 @@ static __always_inline const struct backend *backend_find(const struct service_a
 	return backend && backend->service_id == ask->service->id ? backend : NULL;
 }
 
+/* Does it take new connections of those who ask like this? */
+static __always_inline bool backend_takes(const struct backend *backend,
+					  const struct service_ask *ask)
+{
+	__u32 mask = BACKEND_STATE | BACKEND_NOT_EXTERNAL << ask->scope;
+
+	return (backend->state & mask) == BACKEND_ACTIVE;
+}
+
 /* By address and port; by address alone where a client is to stay with its backend. */
 static __always_inline __u64 backend_client_hash(const struct service_ask *ask)
 {
@@ -94,7 +103,7 @@ static __noinline __u32 affinity_find(const struct service_ask *ask)
 		return 0;
 	id = known->backend_id;
 	backend = backend_find(ask, id);
-	return backend && backend->state == BACKEND_ACTIVE ? id : 0;
+	return backend && backend_takes(backend, ask) ? id : 0;
 }
 
 /* The client has a connection to this backend. One that is older than its affinity

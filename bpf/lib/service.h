@@ -193,7 +193,7 @@ static __always_inline const struct backend *service_keeps(const struct service_
 	if (entry->rev_nat_index != ask->service->rev_nat_index)
 		return NULL;
 	backend = backend_find(ask, entry->backend_id);
-	if (!backend || backend->state == BACKEND_ACTIVE)
+	if (!backend || backend_takes(backend, ask))
 		return backend;
 	return tcp_opens(ask->packet->tcp_flags) ? NULL : backend;
 }

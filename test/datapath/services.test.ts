@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import {
+  backend_mask,
   backend_state,
   ct_flag,
   ct_seen,
@@ -489,6 +490,31 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         assert.equal(chosen(sport, 'A'), 1);
         assert.equal(chosen(sport, 'S'), 2);
       }
+    });
+
+    test('whom a policy keeps from the network is as one who goes, but for pods', () => {
+      const { rig, rows, fromA } = use();
+      const flags = OUTSIDE | STAYS | service_flag.SERVICE_TWO_SCOPES;
+      const sticky = { ...F, flags, affinityTimeout: 100 };
+      const scope = service_scope.SERVICE_INTERNAL;
+      const chosenByPod = (sport: number) => {
+        fromA(tcp(A, sport, LB, 80));
+        return rig.ct(key(SVC, A, sport, LB, 80))?.backend_id;
+      };
+      const lead = (id: number) => {
+        rows.table(7, [id]);
+        rows.table(7, [id], scope);
+      };
+      rows.frontend(sticky);
+      rows.frontend({ ...sticky, scope });
+      lead(2);
+      assert.deepEqual([chosen(42050), chosenByPod(42050)], [2, 2]);
+      const state = backend_mask.BACKEND_NOT_EXTERNAL;
+      rows.backend({ id: 2, address: B, port: 8080, service: 7, state });
+      lead(1);
+      assert.equal(chosen(42050, 'A'), 2);
+      assert.deepEqual([chosen(42051), chosenByPod(42051)], [1, 2]);
+      assert.equal(chosen(42050, 'S'), 1);
     });
 
     test('who is gone loses a connection to another backend, which ends it', () => {
