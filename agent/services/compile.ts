@@ -2,6 +2,7 @@ import type { Family } from '../lib/ip.ts';
 import { type NodeFacts, taken } from './facts.ts';
 import { type Part, partsOf } from './parts.ts';
 import type { PreparedService } from './prepare.ts';
+import { createRoom } from './room.ts';
 
 /** An address that services answer on: what else is sent there has no other receiver. */
 export interface ServiceAddress {
@@ -34,12 +35,21 @@ export function compile(
   const parts = new Map<PreparedService, readonly Part[]>();
   const rejected = new Map<PreparedService, string>();
   const owners = new Map<string, string>();
+  const room = createRoom();
   for (const service of services) {
     const own = before?.facts === facts ? before.parts.get(service) : undefined;
     const made = own ?? keepSame(partsOf(service, facts), before?.parts.get(service));
-    const problem = service.problem ?? placeProblem(service, facts) ?? claim(service, made, owners);
-    if (problem === undefined) parts.set(service, made);
-    else rejected.set(service, problem);
+    const claims = made.flatMap(claimsOf);
+    const problem =
+      (own ? undefined : (service.problem ?? placeProblem(service, facts))) ??
+      contradiction(claims, owners) ??
+      room.take(made);
+    if (problem !== undefined) {
+      rejected.set(service, problem);
+      continue;
+    }
+    parts.set(service, made);
+    for (const { key } of claims) owners.set(key, service.spec.name);
   }
   return { facts, parts, addresses: addressesOf(parts, facts), rejected };
 }
@@ -52,23 +62,26 @@ function placeProblem({ frontends }: PreparedService, facts: NodeFacts): string 
   return undefined;
 }
 
-/** Takes all that a service asks for, or nothing: then the reason. */
-function claim(
-  { spec }: PreparedService,
-  parts: readonly Part[],
-  owners: Map<string, string>,
+interface Claim {
+  /** Names it among the claims of all services. */
+  key: string;
+  /** For messages. */
+  what: string;
+}
+
+function contradiction(
+  claims: readonly Claim[],
+  owners: ReadonlyMap<string, string>,
 ): string | undefined {
-  const claims = parts.flatMap(claimsOf);
   for (const { key, what } of claims) {
     const owner = owners.get(key);
     if (owner !== undefined) return `${what} belongs to service ${owner}`;
   }
-  for (const { key } of claims) owners.set(key, spec.name);
   return undefined;
 }
 
 /** A node port is taken even while no address serves it. */
-function claimsOf({ service, family, protocol, frontends }: Part): { key: string; what: string }[] {
+function claimsOf({ service, family, protocol, frontends }: Part): Claim[] {
   const own = frontends.map(({ key }) => ({ key, what: `frontend ${key}` }));
   const { nodePort } = service.spec;
   if (nodePort === undefined) return own;

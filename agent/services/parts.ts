@@ -1,4 +1,4 @@
-import type { Family } from '../lib/ip.ts';
+import type { Family, Prefix } from '../lib/ip.ts';
 import type { NodeFacts } from './facts.ts';
 import { type Place, PROTOCOLS, type PreparedService, placeAt } from './prepare.ts';
 import type { Protocol, TrafficPolicy } from './spec.ts';
@@ -99,6 +99,12 @@ function membersOf(
     });
   const active = fit('active');
   return active.length > 0 ? active : fit('terminating');
+}
+
+/** Clients that the part lets in from outside; empty: all. */
+export function rangesOf({ service, family, frontends }: Part): readonly Prefix[] {
+  const isLimited = service.ranges.length > 0 && frontends.some(({ external }) => external);
+  return isLimited ? service.ranges.filter((range) => range.family === family) : [];
 }
 
 /** Number of the part's protocol. */

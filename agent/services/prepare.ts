@@ -8,7 +8,7 @@ import {
   parseAddress,
   parsePrefix,
 } from '../lib/ip.ts';
-import { type BackendHash, hashBackend } from './maglev.ts';
+import { type BackendHash, hashBackend, TABLE_SIZE } from './maglev.ts';
 import type { BackendState, Protocol, ServiceSpec } from './spec.ts';
 
 export const PROTOCOLS: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
@@ -96,6 +96,10 @@ function problemOf(
   const [first] = [...frontends, ...backends];
   const stranger = [...frontends, ...backends].find(({ family }) => family !== first?.family);
   if (stranger) return `${stranger.text} and ${first?.text} are of different families`;
+  const unbalanced = frontends.find(({ protocol }) => protocol === 'SCTP');
+  if (unbalanced) return `frontend ${unbalanced.text}/SCTP: only TCP and UDP are balanced`;
+  if (backends.length > TABLE_SIZE)
+    return `${backends.length} backends are more than ${TABLE_SIZE}`;
   const twice =
     repeated(frontends.map(({ text, protocol }) => `frontend ${text}/${protocol}`)) ??
     repeated(backends.map(({ text }) => `backend ${text}`));
@@ -103,6 +107,6 @@ function problemOf(
 }
 
 function repeated(names: readonly string[]): string | undefined {
-  if (new Set(names).size === names.length) return undefined;
-  return names.find((name, i) => names.indexOf(name) !== i);
+  const seen = new Set<string>();
+  return names.find((name) => seen.size === seen.add(name).size);
 }

@@ -63,6 +63,16 @@ const REJECTED: [what: string, spec: Partial<ServiceSpec>, reason: RegExp][] = [
     { frontends: [...specOf().frontends, ...specOf().frontends] },
     /^frontend 10\.96\.0\.1:80\/TCP stands twice$/,
   ],
+  [
+    'a protocol that is not balanced',
+    { frontends: [{ address: '10.96.0.1', port: 80, protocol: 'SCTP' }] },
+    /^frontend 10\.96\.0\.1:80\/SCTP: only TCP and UDP are balanced$/,
+  ],
+  [
+    'more backends than a table has slots',
+    { backends: Array.from({ length: 16_382 }, (_, i) => backend('10.0.2.1', { port: i + 1 })) },
+    /^16382 backends are more than 16381$/,
+  ],
   ['no frontend', { frontends: [] }, /^it has no frontend$/],
   ['a node port without the type for it', { nodePort: 30_001 }, /has no node port$/],
   ['the type for it without a node port', { type: 'NodePort' }, /needs a nodePort$/],
@@ -208,4 +218,19 @@ test('what a change of the node does not concern goes on as it was', () => {
   const [web, np] = services as [(typeof services)[0], (typeof services)[0]];
   assert.equal(after.parts.get(web), before.parts.get(web));
   assert.notEqual(after.parts.get(np), before.parts.get(np));
+});
+
+test('what the maps have no room for is rejected, and what fits is taken', () => {
+  const many = (name: string, count: number): Partial<ServiceSpec> => {
+    const frontends = Array.from({ length: count }, (_, i) => {
+      return { address: '10.96.0.9', port: i + 1, protocol: 'UDP' as const };
+    });
+    return { name, frontends };
+  };
+  const reasons = rejections([many('most', 65_534), many('more', 2), { name: 'last' }]);
+  assert.deepEqual(reasons, { more: 'frontend 10.96.0.9:1/UDP belongs to service most' });
+  const wide = { ...many('wide', 2), frontends: [...ELSEWHERE, ...specOf().frontends] };
+  assert.deepEqual(rejections([many('most', 65_534), wide, { name: 'last' }]), {
+    wide: 'no room for it: a family has 65535 frontends at most',
+  });
 });
