@@ -21,6 +21,7 @@ import { openIdRecord } from '../services/id-record.ts';
 import { kernelTables } from '../services/kernel-tables.ts';
 import { createReconciler } from '../services/reconciler.ts';
 import { buildTables } from '../services/table-builder.ts';
+import { openTableRecord } from '../services/table-record.ts';
 import { datapathNow, readNodeState } from '../tables/clock.ts';
 import { readCounters, readTurnover } from '../tables/counters.ts';
 import { readDevices } from '../tables/devices.ts';
@@ -91,14 +92,17 @@ function reapWith(reapers: Reapers, mode: 'forced' | 'leaving'): ForceReap {
 export function keepServices(parts: Omit<NodeParts, 'attach' | 'onApplied'>): ServiceKeeper {
   const { config, datapath, reapers, onReconciled, logger } = parts;
   const { bpffs, runDir } = config.state;
-  const tablesOf = (family: Family) => kernelTables(family, (name) => datapath.map(family, name));
-  const record = openIdRecord(bpffs);
+  using opened = new DisposableStack();
+  const record = opened.use(openIdRecord(bpffs));
+  const contents = opened.use(openTableRecord(bpffs));
+  const tablesOf = (family: Family) =>
+    kernelTables(family, (name) => datapath.map(family, name), contents);
   const reconciler = createReconciler({
     tables: { ipv4: tablesOf('ipv4'), ipv6: tablesOf('ipv6') },
     ...{ record, build: buildTables, logger },
     async flush(gone) {
       using scrubbed = openScrubbed(datapath);
-      return await flushGone(scrubbed.tables, gone, reapWith(reapers, 'forced'));
+      return await flushGone(scrubbed.tables, gone, reapWith(reapers, 'leaving'));
     },
   });
   const keeper = createServices({
@@ -112,11 +116,12 @@ export function keepServices(parts: Omit<NodeParts, 'attach' | 'onApplied'>): Se
       return counts;
     },
   });
+  const records = opened.move();
   return {
     ...keeper,
     async [Symbol.asyncDispose]() {
       await keeper[Symbol.asyncDispose]();
-      record[Symbol.dispose]();
+      records.dispose();
     },
   };
 }

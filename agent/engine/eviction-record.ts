@@ -1,10 +1,13 @@
-import { type BpfMap, createMap, openPinnedMap } from '../kernel/map.ts';
+import type { MapShape } from '../kernel/map.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import { CONNECTION_TABLES, type ConnectionTable } from '../tables/names.ts';
 import { evictionsPin } from './pins.ts';
+import { openRecord } from './record.ts';
 
-const SHAPE = { type: 'array', keySize: 4, valueSize: 8 } as const;
 const SLOTS = FAMILIES.length * CONNECTION_TABLES.length;
+const SHAPE: MapShape = {
+  ...{ name: 'evictions', type: 'array', keySize: 4, valueSize: 8, maxEntries: SLOTS },
+};
 
 /** Evictions that were told of each table, for the next start: as old as the tables. */
 export interface EvictionRecord {
@@ -15,7 +18,7 @@ export interface EvictionRecord {
 
 /** Opens what is pinned below `bpffs`, which must be there, or pins it. */
 export function openEvictionRecord(bpffs: string): EvictionRecord & Disposable {
-  const map = openRecord(evictionsPin(bpffs));
+  const map = openRecord(evictionsPin(bpffs), SHAPE);
   return {
     read(family, table) {
       const value = map.lookup(slotOf(family, table));
@@ -26,24 +29,6 @@ export function openEvictionRecord(bpffs: string): EvictionRecord & Disposable {
     },
     [Symbol.dispose]: () => map.close(),
   };
-}
-
-/** What has another shape is another version's, and forgotten. */
-function openRecord(path: string): BpfMap {
-  using stack = new DisposableStack();
-  const pinned = openPinnedMap(path);
-  if (pinned) stack.use(pinned);
-  const { type, keySize, valueSize } = SHAPE;
-  const fits =
-    pinned?.type === type && pinned.keySize === keySize && pinned.valueSize === valueSize;
-  if (pinned && fits && pinned.maxEntries === SLOTS) {
-    stack.move();
-    return pinned;
-  }
-  const map = stack.use(createMap({ ...SHAPE, name: 'evictions', maxEntries: SLOTS }));
-  map.pin(path, { replace: true });
-  stack.move();
-  return map;
 }
 
 function slotOf(family: Family, table: ConnectionTable): Uint8Array {

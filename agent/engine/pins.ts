@@ -47,6 +47,11 @@ export function serviceIdsPin(bpffs: string): string {
   return join(bpffs, 'service_ids');
 }
 
+/** Where it is pinned what is in the tables of backends. */
+export function serviceTablesPin(bpffs: string): string {
+  return join(bpffs, 'service_tables');
+}
+
 /** Where the attached links are pinned. */
 export function linkDirectory(bpffs: string): string {
   return join(bpffs, 'links');

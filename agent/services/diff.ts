@@ -62,6 +62,34 @@ export async function diffParts(
   };
 }
 
+/** The rows of those that are still asked for, or whose frontend another one is to take over. */
+export function withoutGone(actual: AllRows, desired: AllRows): AllRows {
+  const keys = (rows: PartRows) =>
+    rows.services.map((row) => `${rows.family} ${serviceKeyText(row)}`);
+  const wanted = new Set(Array.from(desired.values(), keys).flat());
+  return new Map(
+    Array.from(actual).filter(
+      ([key, rows]) => desired.has(key) || keys(rows).some((frontend) => wanted.has(frontend)),
+    ),
+  );
+}
+
+/** From one state to another, both included, with so many other parts each time. */
+export function* stepsBetween(
+  from: AllRows,
+  to: AllRows,
+  size: number,
+): Generator<AllRows, void, undefined> {
+  yield from;
+  const rows = new Map(from);
+  let changed = 0;
+  for (const [key, part] of to) {
+    rows.set(key, part);
+    if (++changed % size === 0) yield new Map(rows);
+  }
+  yield to;
+}
+
 /** How many backends have each address. */
 export function countAddresses(rows: Iterable<PartRows>): Record<Family, AddressRows> {
   const counts: Record<Family, AddressRows> = { ipv4: new Map(), ipv6: new Map() };
@@ -107,8 +135,8 @@ function add<Row>(
 }
 
 /** A table of which nobody knows what is in it is like no other. */
-function tableText({ name }: TableRow): string {
-  return name ?? '';
+function tableText({ digest }: TableRow): string {
+  return digest ?? '';
 }
 
 function count(backends: readonly BackendRow[], by: number, counts: AddressRows): void {

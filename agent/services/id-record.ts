@@ -1,9 +1,10 @@
 import { serviceIdsPin } from '../engine/pins.ts';
-import { type BpfMap, createMap, openPinnedMap } from '../kernel/map.ts';
+import { openRecord } from '../engine/record.ts';
 import { indexKey } from '../tables/index-key.ts';
 import type { NextIds } from './ids.ts';
 
-const SHAPE = { type: 'array', keySize: 4, valueSize: 16, maxEntries: 1 } as const;
+const NAME = 'service_ids';
+const SHAPE = { name: NAME, type: 'array', keySize: 4, valueSize: 16, maxEntries: 1 } as const;
 const FIRST = indexKey(0);
 
 /** Where ids were given out last: as old as the maps that they stand in. */
@@ -15,7 +16,7 @@ export interface IdRecord {
 
 /** Opens what is pinned below `bpffs`, which must be there, or pins it. */
 export function openIdRecord(bpffs: string): IdRecord & Disposable {
-  const map = openRecord(serviceIdsPin(bpffs));
+  const map = openRecord(serviceIdsPin(bpffs), SHAPE);
   return {
     read() {
       const value = map.lookup(FIRST) ?? new Uint8Array(SHAPE.valueSize);
@@ -28,16 +29,4 @@ export function openIdRecord(bpffs: string): IdRecord & Disposable {
     },
     [Symbol.dispose]: () => map.close(),
   };
-}
-
-/** What has another shape is another version's, and forgotten. */
-function openRecord(path: string): BpfMap {
-  const pinned = openPinnedMap(path);
-  if (pinned?.type === SHAPE.type && pinned.valueSize === SHAPE.valueSize) return pinned;
-  pinned?.close();
-  using stack = new DisposableStack();
-  const map = stack.use(createMap({ ...SHAPE, name: 'service_ids' }));
-  map.pin(path, { replace: true });
-  stack.move();
-  return map;
 }

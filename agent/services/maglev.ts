@@ -47,12 +47,9 @@ export function packMembers(members: readonly Member[]): Uint32Array<ArrayBuffer
   return packed;
 }
 
-/** A name for what is built from packed members: another one for whatever else. */
-export function tableName(packed: Uint32Array): string {
-  const [first, second] = SEEDS.map((seed) =>
-    hashWords(packed, seed).toString(36).padStart(7, '0'),
-  );
-  return `m${first}${second}`;
+/** Of what is built from packed members: 16 hexadecimal digits, others for whatever else. */
+export function tableDigest(packed: Uint32Array): string {
+  return SEEDS.map((seed) => hashWords(packed, seed).toString(16).padStart(8, '0')).join('');
 }
 
 /** Memory of a build, used again by the next one: what is looked at in no order fits a cache. */

@@ -1,4 +1,4 @@
-import { backend_state, service_flag, service_scope } from '../abi/generated.ts';
+import { backend_mask, backend_state, service_flag, service_scope } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
 import type { BackendRow } from '../tables/backends.ts';
 import type { RevNatRow } from '../tables/rev-nat.ts';
@@ -6,8 +6,8 @@ import type { ServiceRow } from '../tables/services.ts';
 import type { SourceRangeRow } from '../tables/source-ranges.ts';
 import type { ServiceAddress } from './compile.ts';
 import type { PartIds } from './ids.ts';
-import { type Member, packMembers, tableName } from './maglev.ts';
-import { type Part, type PartFrontend, protocolOf } from './parts.ts';
+import { type Member, packMembers, tableDigest } from './maglev.ts';
+import { type Part, type PartFrontend, protocolOf, rangesOf } from './parts.ts';
 import { hashOf } from './prepare.ts';
 import type { BackendState } from './spec.ts';
 
@@ -24,7 +24,7 @@ export interface TableRow {
   /** enum service_scope */
   scope: number;
   /** Of what is in it; undefined where that is not known. */
-  name: string | undefined;
+  digest: string | undefined;
   /** Members to build it from; none of a table that was found. */
   packed?: Uint32Array;
 }
@@ -47,23 +47,17 @@ export function rowsKey({ family, serviceId }: Pick<PartRows, 'family' | 'servic
 
 /** The rows of a part. */
 export function partRows(part: Part, ids: PartIds): PartRows {
-  const { family, service, frontends } = part;
+  const { family, frontends } = part;
   const serviceId = ids.service;
-  const proto = protocolOf(part);
-  const limited = frontends.some(({ external }) => external) && service.ranges.length > 0;
-  const prefixes = limited ? service.ranges.filter((range) => range.family === family) : [];
   return {
     family,
     serviceId,
     services: frontends.flatMap((frontend, i) => frontendRows(part, ids, frontend, i)),
-    backends: service.backends.map(({ bytes, port, state }, i) => {
-      const row = { addr: bytes, port, proto, state: STATES[state], service_id: serviceId };
-      return { ...row, id: ids.backends[i] ?? 0 };
-    }),
+    backends: backendRows(part, ids),
     revNat: frontends.map(({ bytes, port }, i) => {
       return { index: ids.revNat[i] ?? 0, addr: bytes, port, service_id: serviceId };
     }),
-    ranges: prefixes.map((prefix) => ({ serviceId, prefix })),
+    ranges: rangesOf(part).map((prefix) => ({ serviceId, prefix })),
     tables: tablesOf(part, ids),
   };
 }
@@ -114,6 +108,20 @@ function flagsOf({ service: { spec, ranges } }: Part, { external }: PartFrontend
   );
 }
 
+/** An active backend that stands in no table of a scope takes no connections from there. */
+function backendRows(part: Part, ids: PartIds): BackendRow[] {
+  const { BACKEND_NOT_EXTERNAL, BACKEND_NOT_INTERNAL } = backend_mask;
+  const [external, internal] = [new Set(part.external), new Set(part.internal)];
+  const own = { proto: protocolOf(part), service_id: ids.service };
+  return part.service.backends.map(({ bytes: addr, port, state }, i) => {
+    const isActive = state === 'active';
+    const kept =
+      (isActive && !external.has(i) ? BACKEND_NOT_EXTERNAL : 0) |
+      (isActive && !internal.has(i) ? BACKEND_NOT_INTERNAL : 0);
+    return { id: ids.backends[i] ?? 0, addr, port, state: STATES[state] | kept, ...own };
+  });
+}
+
 function tablesOf(part: Part, ids: PartIds): TableRow[] {
   const { SERVICE_EXTERNAL, SERVICE_INTERNAL } = service_scope;
   const scopes: [number, readonly number[]][] = [[SERVICE_EXTERNAL, part.external]];
@@ -122,7 +130,7 @@ function tablesOf(part: Part, ids: PartIds): TableRow[] {
     .filter(([, members]) => members.length > 0)
     .map(([scope, members]) => {
       const packed = packMembers(members.map((index) => memberOf(part, ids, index)));
-      return { serviceId: ids.service, scope, name: tableName(packed), packed };
+      return { serviceId: ids.service, scope, digest: tableDigest(packed), packed };
     });
 }
 

@@ -1,12 +1,9 @@
 import type { Family } from '../lib/ip.ts';
 import type { BackendAddressRow } from '../tables/backend-addresses.ts';
-import type {
-  BackendTableKey,
-  FoundBackendTable,
-  NewBackendTable,
-} from '../tables/backend-tables.ts';
+import type { BackendTableKey, NewBackendTable } from '../tables/backend-tables.ts';
 import type { BackendRow } from '../tables/backends.ts';
 import type { RevNatRow } from '../tables/rev-nat.ts';
+import type { GoneIds } from '../tables/service-counts.ts';
 import type { ServiceRow } from '../tables/services.ts';
 import type { SourceRangeRow } from '../tables/source-ranges.ts';
 
@@ -17,6 +14,16 @@ export interface RowStore<Row> {
   remove(rows: readonly Row[]): Promise<void>;
 }
 
+/** A table that is there; the digest is undefined where nobody knows what is in it. */
+export interface FoundTable extends BackendTableKey {
+  digest: string | undefined;
+}
+
+/** A table that was built, and the digest of what it was built from. */
+export interface BuiltTable extends NewBackendTable {
+  digest: string;
+}
+
 /** The maps of services, of one family. */
 export interface ServiceTables {
   services: RowStore<ServiceRow>;
@@ -25,13 +32,13 @@ export interface ServiceTables {
   revNat: RowStore<RevNatRow>;
   ranges: RowStore<SourceRangeRow>;
   backendTables: {
-    read(): Promise<FoundBackendTable[]>;
+    read(): Promise<FoundTable[]>;
     /** TABLE_BATCH at most. */
-    put(tables: readonly NewBackendTable[]): Promise<void>;
+    put(tables: readonly BuiltTable[]): Promise<void>;
     remove(keys: readonly BackendTableKey[]): Promise<void>;
   };
-  /** Forgets what was counted under ids that have no owner any more. */
-  forget(gone: { services: ReadonlySet<number>; backends: ReadonlySet<number> }): Promise<void>;
+  /** Forgets what was counted under the ids. */
+  forget(gone: GoneIds): Promise<void>;
 }
 
 export type AllTables = Readonly<Record<Family, ServiceTables>>;

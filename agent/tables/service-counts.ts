@@ -29,11 +29,17 @@ export async function readServiceCounts(
   }
 }
 
-/** Deletes what was counted under the ids, which have no owner any more. */
+/** Ids that have no owner any more. */
+export interface GoneIds {
+  services: Pick<ReadonlySet<number>, 'has'>;
+  backends: Pick<ReadonlySet<number>, 'has'>;
+}
+
+/** Deletes what was counted under the ids. */
 export async function forgetServiceCounts(
   map: BpfMap,
   family: Family,
-  gone: { services: ReadonlySet<number>; backends: ReadonlySet<number> },
+  gone: GoneIds,
 ): Promise<void> {
   const { keySize } = map;
   for await (const { keys, count } of map.lookupBatch()) {

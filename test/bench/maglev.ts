@@ -46,7 +46,7 @@ async function measureMaglev(): Promise<MaglevFigures> {
 
 async function measureMany() {
   const rows = Array.from({ length: TABLES }, (_, service) => ({
-    ...{ serviceId: service + 1, scope: 0, name: `${service}`, packed: packedService(service) },
+    ...{ serviceId: service + 1, scope: 0, digest: `${service}`, packed: packedService(service) },
   }));
   const loop = watchEventLoop();
   const begun = performance.now();

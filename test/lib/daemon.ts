@@ -7,7 +7,7 @@ import type { Output } from './command.ts';
 import type { Node, Topology } from './topology.ts';
 import { slowly } from './wait.ts';
 
-const BINARY = fileURLToPath(new URL('../../bin/sekisho', import.meta.url));
+export const BINARY = fileURLToPath(new URL('../../bin/sekisho', import.meta.url));
 const START_LIMIT = slowly(30_000);
 
 /** Sections of the configuration file, as a user would write them. */

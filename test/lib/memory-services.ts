@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { service_flag } from '../../agent/abi/generated.ts';
 import { FAMILIES, type Family, sameBytes } from '../../agent/lib/ip.ts';
 import { TABLE_SIZE } from '../../agent/services/maglev.ts';
-import type { RowStore, ServiceTables } from '../../agent/services/tables.ts';
+import type { BuiltTable, RowStore, ServiceTables } from '../../agent/services/tables.ts';
 import {
   type BackendAddressRow,
   backendAddressText,
 } from '../../agent/tables/backend-addresses.ts';
-import type { NewBackendTable } from '../../agent/tables/backend-tables.ts';
 import { type BackendRow, backendText } from '../../agent/tables/backends.ts';
 import { type RevNatRow, revNatText } from '../../agent/tables/rev-nat.ts';
+import type { GoneIds } from '../../agent/tables/service-counts.ts';
 import { type ServiceRow, serviceKeyText, serviceText } from '../../agent/tables/services.ts';
 import { type SourceRangeRow, sourceRangeText } from '../../agent/tables/source-ranges.ts';
 
@@ -20,8 +20,8 @@ interface FamilyMemory {
   addresses: Map<string, BackendAddressRow>;
   revNat: Map<string, RevNatRow>;
   ranges: Map<string, SourceRangeRow>;
-  backendTables: Map<string, Omit<NewBackendTable, 'ids'> & { ids: Set<number> }>;
-  forgotten: { services: ReadonlySet<number>; backends: ReadonlySet<number> }[];
+  backendTables: Map<string, Omit<BuiltTable, 'ids'> & { ids: Set<number> }>;
+  forgotten: GoneIds[];
 }
 
 export interface MemoryServices {
@@ -29,7 +29,7 @@ export interface MemoryServices {
   memory: Record<Family, FamilyMemory>;
   /** Rows that were written or removed so far. */
   writes(): number;
-  /** The state in text, for comparisons; tables by the name of what is in them. */
+  /** The state in text, for comparisons; tables by the digest of what is in them. */
   text(): string[];
 }
 
@@ -149,6 +149,6 @@ function textOf(memory: FamilyMemory): string[] {
     ...[...addresses].map(([text, { count }]) => `address ${text} ${count}`),
     ...[...revNat.values()].map((row) => `rev_nat ${row.index} ${revNatText(row)}`),
     ...[...ranges.keys()].map((text) => `range ${text}`),
-    ...[...backendTables].map(([key, { name }]) => `table ${key} ${name}`),
+    ...[...backendTables].map(([key, { digest }]) => `table ${key} ${digest}`),
   ].sort();
 }

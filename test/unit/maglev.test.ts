@@ -7,7 +7,7 @@ import {
   type Member,
   packMembers,
   TABLE_SIZE,
-  tableName,
+  tableDigest,
 } from '../../agent/services/maglev.ts';
 
 const work = createWorkspace();
@@ -97,16 +97,16 @@ test('without a backend nobody is chosen, with one always that', () => {
   assert.deepEqual([...shares(tableOf(members(1)))], [[1, TABLE_SIZE]]);
 });
 
-test('the name of a table tells its members, ids and weights apart, not their order', () => {
+test('the digest of a table tells its members, ids and weights apart, not their order', () => {
   const list = members(3);
-  const name = (of: Member[]) => tableName(packMembers(of));
-  assert.equal(name(list.toReversed()), name(list));
+  const digest = (of: Member[]) => tableDigest(packMembers(of));
+  assert.equal(digest(list.toReversed()), digest(list));
   const others = [
     list.slice(1),
     list.map((member) => ({ ...member, id: member.id + 1 })),
     list.map((member) => ({ ...member, weight: 2 })),
     [],
-  ].map(name);
-  assert.equal(new Set([name(list), ...others]).size, 5);
-  for (const text of [name(list), ...others]) assert.match(text, /^\w{15}$/);
+  ].map(digest);
+  assert.equal(new Set([digest(list), ...others]).size, 5);
+  for (const text of [digest(list), ...others]) assert.match(text, /^[0-9a-f]{16}$/);
 });
