@@ -6,6 +6,7 @@ import { libc } from './ffi.ts';
 export const EPERM = 1;
 export const ENOENT = 2;
 export const EINTR = 4;
+export const E2BIG = 7;
 export const EWOULDBLOCK = 11;
 export const EFAULT = 14;
 export const EEXIST = 17;

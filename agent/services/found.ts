@@ -1,6 +1,6 @@
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import { type BackendAddressRow, backendAddressText } from '../tables/backend-addresses.ts';
-import type { AddressRows } from './diff.ts';
+import type { AddressRows, AllRows } from './diff.ts';
 import { countAddresses } from './diff.ts';
 import type { FoundRows } from './ids.ts';
 import { type PartRows, rowsKey } from './rows.ts';
@@ -8,7 +8,7 @@ import type { AllTables, ServiceTables } from './tables.ts';
 
 /** What is in the maps. */
 export interface Found {
-  rows: Map<string, PartRows>;
+  rows: AllRows;
   addresses: Record<Family, AddressRows>;
   ids: Record<Family, FoundRows>;
 }

@@ -1,4 +1,4 @@
-/** Numbers from 1 to a limit, given out in turn: what comes back waits for all others. */
+/** Numbers from 1 to a limit, given out in turn: what comes back has its turn in the next round. */
 export interface IdPool {
   /** Where it goes on. */
   readonly next: number;

@@ -36,14 +36,15 @@ export interface FoundRows {
 
 export interface Assigned {
   ids: ReadonlyMap<Part, PartIds>;
-  /** Those for which no index of `rev_nat` is left. */
-  full: readonly Part[];
+  /** Those for which there is no index of `rev_nat` until others have given theirs back. */
+  waiting: readonly Part[];
 }
 
 /**
  * Hands out ids. A part keeps its id as long as it is asked for, over restarts and under another
- * name by its frontends; a frontend keeps its index, a backend of a part its id. What is given
- * back is not given out again before all others were.
+ * name by its frontends; a frontend keeps its index, a backend of a part its id. All are given out
+ * in turn: services and backends never come to the end of theirs, and before an index is given out
+ * again, whatever names it is deleted.
  */
 export interface Ids {
   /** Of all parts that there are to be; what is not among them loses its ids. */
@@ -74,13 +75,13 @@ export function createIds(found: Record<Family, FoundRows>, next: NextIds): Ids 
 
   function assign(wanted: readonly Part[]): Assigned {
     const ids = new Map<Part, PartIds>();
-    const full: Part[] = [];
+    const waiting: Part[] = [];
     const kept: Known = { parts: new Map(), frontends: new Map() };
     const claimed = new Set(wanted.map(({ key }) => known.parts.get(key)?.id));
     for (const part of wanted) {
       const before = assigned.get(part);
       if (!before && missing(part, known) > pools[part.family].left) {
-        full.push(part);
+        waiting.push(part);
         continue;
       }
       const owner = known.parts.get(part.key) ?? adopt(part, known, claimed, pools);
@@ -95,7 +96,7 @@ export function createIds(found: Record<Family, FoundRows>, next: NextIds): Ids 
     known = kept;
     assigned = ids;
     retain(pools, ids);
-    return { ids, full };
+    return { ids, waiting };
   }
 
   return {
@@ -161,13 +162,19 @@ function createPools(found: Record<Family, FoundRows>, next: NextIds): Pools {
     ...backends.map(({ service_id }) => service_id),
   ]);
   const backends = rows.flatMap(({ backends }) => backends.map(({ id }) => id));
-  const indexes = (family: Family) => new Set(found[family].revNat.map(({ index }) => index));
+  const indexes = (family: Family) => found[family].revNat.map(({ index }) => index);
   return {
-    service: createIdPool(MAX_ID, new Set(services), next.service),
-    backend: createIdPool(MAX_ID, new Set(backends), next.backend),
-    ipv4: createIdPool(MAX_INDEX, indexes('ipv4'), next.ipv4),
-    ipv6: createIdPool(MAX_INDEX, indexes('ipv6'), next.ipv6),
+    service: poolOf(MAX_ID, services, next.service),
+    backend: poolOf(MAX_ID, backends, next.backend),
+    ipv4: poolOf(MAX_INDEX, indexes('ipv4'), next.ipv4),
+    ipv6: poolOf(MAX_INDEX, indexes('ipv6'), next.ipv6),
   };
+}
+
+/** Without a record of where it was, a round goes on after the largest number that is in use. */
+function poolOf(limit: number, used: readonly number[], next: number): IdPool {
+  const largest = used.reduce((most, id) => Math.max(most, id), 0);
+  return createIdPool(limit, new Set(used), next || largest + 1);
 }
 
 /** Whose frontends they were is in the maps; what it was called is not. */

@@ -1,13 +1,15 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from '../engine/logger.ts';
+import { E2BIG, ENOSPC } from '../kernel/error.ts';
+import { KernelError } from '../lib/errors.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import { backendAddressText } from '../tables/backend-addresses.ts';
 import { allParts, type Compiled } from './compile.ts';
-import { type AddressRows, diffParts } from './diff.ts';
+import { type AllRows, diffParts, stepsBetween, withoutGone } from './diff.ts';
 import type { Gone } from './flush.ts';
-import { readFound } from './found.ts';
+import { type Found, readFound } from './found.ts';
 import type { IdRecord } from './id-record.ts';
-import { createIds, type Ids, type NextIds, type PartIds } from './ids.ts';
+import { type Assigned, createIds, type Ids, type NextIds, type PartIds } from './ids.ts';
 import type { Part } from './parts.ts';
 import { PROTOCOLS } from './prepare.ts';
 import { addressRows, type PartRows, partRows, rowsKey } from './rows.ts';
@@ -17,6 +19,8 @@ import { type Changes, countChanges, writeChanges } from './write.ts';
 
 /** Parts whose rows are worked out before others have a turn. */
 const AT_A_TIME = 256;
+/** Parts that are changed at once where there is little room. */
+const STEP = 64;
 
 export interface ReconcilerParts {
   tables: AllTables;
@@ -30,8 +34,6 @@ export interface ReconcilerParts {
 /** What the datapath serves now. */
 export interface Served {
   ids: ReadonlyMap<Part, PartIds>;
-  /** Parts for which no index of `rev_nat` was left. */
-  full: readonly Part[];
   /** Rows that were written or removed for it. */
   changes: number;
 }
@@ -41,10 +43,8 @@ export interface ServiceReconciler {
   apply(compiled: Compiled): Promise<Served>;
 }
 
-interface Actual {
-  rows: ReadonlyMap<string, PartRows>;
-  addresses: Record<Family, AddressRows>;
-}
+/** What is known of the maps. */
+type Actual = Pick<Found, 'rows' | 'addresses'>;
 
 /**
  * Applies what is compiled to the maps, from what an earlier run left in them on. What was read
@@ -55,6 +55,14 @@ export function createReconciler(parts: ReconcilerParts): ServiceReconciler {
   const rowsOf = new WeakMap<PartIds, PartRows>();
   let ids: Ids | undefined;
   let actual: Actual | undefined;
+
+  /** Reads the maps, where nothing is known of them. */
+  async function known(): Promise<{ before: Actual; ids: Ids }> {
+    if (actual && ids) return { before: actual, ids };
+    const found = await readFound(tables);
+    ids ??= createIds(found.ids, record.read());
+    return { before: found, ids };
+  }
 
   async function desiredRows(compiled: Compiled, given: ReadonlyMap<Part, PartIds>) {
     const desired = new Map<string, PartRows>();
@@ -71,33 +79,70 @@ export function createReconciler(parts: ReconcilerParts): ServiceReconciler {
     return desired;
   }
 
+  async function change(desired: AllRows, { rows, addresses }: Actual): Promise<number> {
+    const changes = await diffParts(desired, rows, addresses);
+    actual = undefined;
+    await writeChanges(changes, tables, build);
+    updateAddresses(addresses, changes);
+    actual = { rows: desired, addresses };
+    const gone = goneOf(changes);
+    if (FAMILIES.some((family) => gone[family].indexes.size + gone[family].backends.size > 0)) {
+      const deleted = await flush(gone);
+      if (deleted > 0) logger.info({ deleted }, 'entries of removed services and backends deleted');
+    }
+    return countChanges(changes);
+  }
+
+  /** Where old and new rows do not fit beside each other: what nobody asks for goes first. */
+  async function changeInSteps(desired: AllRows): Promise<number> {
+    let before: Actual = await readFound(tables);
+    const staying = withoutGone(before.rows, desired);
+    let total = 0;
+    for (const rows of stepsBetween(staying, desired, STEP)) {
+      total += await change(rows, before);
+      before = { ...before, rows };
+    }
+    return total;
+  }
+
+  async function pass(compiled: Compiled): Promise<Served & Pick<Assigned, 'waiting'>> {
+    const isFirst = ids === undefined;
+    const { before, ids: given } = await known();
+    const next = given.next();
+    const assigned = given.assign(allParts(compiled));
+    if (!sameIds(next, given.next())) record.write(given.next());
+    const desired = await desiredRows(compiled, assigned.ids);
+    const changes = await change(desired, before).catch((error) => {
+      if (!isFull(error)) throw error;
+      return changeInSteps(desired);
+    });
+    if (isFirst) await forgetOthers(tables, assigned.ids);
+    return { ...assigned, changes };
+  }
+
   return {
     async apply(compiled) {
-      const found = actual ? undefined : await readFound(tables);
-      const before = actual ?? found;
-      if (!before) throw new TypeError('nothing was read');
-      if (!ids) {
-        if (!found) throw new TypeError('ids come from what was read');
-        ids = createIds(found.ids, record.read());
-      }
-      const next = ids.next();
-      const assigned = ids.assign(allParts(compiled));
-      if (!sameIds(next, ids.next())) record.write(ids.next());
-      const desired = await desiredRows(compiled, assigned.ids);
-      const changes = await diffParts(desired, before.rows, before.addresses);
-      actual = undefined;
-      await writeChanges(changes, tables, build);
-      updateAddresses(before.addresses, changes);
-      actual = { rows: desired, addresses: before.addresses };
-      const gone = goneOf(changes);
-      if (FAMILIES.some((family) => gone[family].indexes.size + gone[family].backends.size > 0)) {
-        const deleted = await flush(gone);
-        if (deleted > 0)
-          logger.info({ deleted }, 'entries of removed services and backends deleted');
-      }
-      return { ...assigned, changes: countChanges(changes) };
+      const { waiting, ...served } = await pass(compiled);
+      if (waiting.length === 0) return served;
+      const { ids, changes } = await pass(compiled);
+      return { ids, changes: served.changes + changes };
     },
   };
+}
+
+/** What an earlier run removed, and was cut short before it forgot what was counted there. */
+async function forgetOthers(tables: AllTables, ids: ReadonlyMap<Part, PartIds>): Promise<void> {
+  const services = new Set(Array.from(ids.values(), ({ service }) => service));
+  const backends = new Set(Array.from(ids.values(), (own) => own.backends).flat());
+  const others = (used: ReadonlySet<number>) => ({ has: (id: number) => !used.has(id) });
+  for (const family of FAMILIES) {
+    await tables[family].forget({ services: others(services), backends: others(backends) });
+  }
+}
+
+/** A hash says one of the two, a trie the other. */
+function isFull(error: unknown): boolean {
+  return error instanceof KernelError && (error.errno === E2BIG || error.errno === ENOSPC);
 }
 
 function sameIds(a: NextIds, b: NextIds): boolean {

@@ -7,6 +7,7 @@ import { layouts } from '../../agent/abi/generated.ts';
 import { openPinnedMap } from '../../agent/kernel/map.ts';
 import { formatEndpoint } from '../../agent/lib/ip.ts';
 import { kernelTables } from '../../agent/services/kernel-tables.ts';
+import { openTableRecord } from '../../agent/services/table-record.ts';
 import type { ServiceView } from '../../agent/services/view.ts';
 import { readBackendTable } from '../../agent/tables/backend-tables.ts';
 import { startAgent } from '../lib/daemon.ts';
@@ -18,7 +19,7 @@ import { call } from './support.ts';
 const SETTINGS = { maps: { ctTcp: 4096, ctAny: 2048, nat: 4096 } };
 const SERVICES = affordably(400);
 const ROUNDS = 4;
-const SVC = 4;
+const [OUT, SVC] = [0, 4];
 
 /** Where the backends of a service are in one version of the desired state. */
 function backendsOf(service: number, version: number): string[] {
@@ -43,7 +44,7 @@ async function served(scene: ManagedScene): Promise<Map<string, string[]>> {
     assert.ok(map, name);
     return stack.use(map);
   };
-  const tables = kernelTables('ipv4', open);
+  const tables = kernelTables('ipv4', open, stack.use(openTableRecord(bpffs)));
   const outer = open('backend_tables');
   const backends = new Map((await tables.backends.read()).map((row) => [row.id, row]));
   const revNat = new Map((await tables.revNat.read()).map((row) => [row.index, row]));
@@ -120,16 +121,24 @@ test('a service takes its entries of connections with it, and a UDP backend its 
     };
     map.update(keyOf(1000 + i), encode(layouts.ipv4.ct_entry, entry));
   }
-  const left = () =>
-    [1000, 1001].filter((port) => {
-      const value = map.lookup(keyOf(port));
-      return value && decode(layouts.ipv4.ct_entry, value).expires > 0;
-    });
+  const isThere = (key: Uint8Array) => {
+    const value = map.lookup(key);
+    return value !== undefined && decode(layouts.ipv4.ct_entry, value).expires > 0;
+  };
+  const left = () => [1000, 1001].filter((port) => isThere(keyOf(port)));
+  const flowTo = { src: '10.0.1.10', dst: '10.0.2.1', dport: 53, protocol: 17, kind: OUT };
+  const [own, other] = [1000, 1002].map((sport) => encodeKey({ ...flowTo, sport }));
+  assert.ok(own && other);
+  const { revNatIndex = 0 } = view.frontends[0] ?? {};
+  const flow = { expires: 0xffff_ffff };
+  map.update(own, encode(layouts.ipv4.ct_entry, { ...flow, rev_nat_index: revNatIndex }));
+  map.update(other, encode(layouts.ipv4.ct_entry, flow));
   assert.deepEqual(left(), [1000, 1001]);
   await call(scene, 'POST', '/v1/services', dns(addresses.slice(0, 1)));
   assert.deepEqual(left(), [1000]);
+  assert.deepEqual([isThere(own), isThere(other)], [true, true]);
   await call(scene, 'DELETE', '/v1/services/dns');
-  assert.deepEqual(left(), []);
+  assert.deepEqual([...left(), isThere(own), isThere(other)], [false, true]);
 });
 
 function inOrder(services: Map<string, string[]>): [string, string[]][] {

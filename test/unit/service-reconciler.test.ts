@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Family } from '../../agent/lib/ip.ts';
+import { service_flag } from '../../agent/abi/generated.ts';
+import { KernelError } from '../../agent/lib/errors.ts';
+import { type Family, parseAddress, prefixContains } from '../../agent/lib/ip.ts';
 import { compile } from '../../agent/services/compile.ts';
 import type { NodeFacts } from '../../agent/services/facts.ts';
 import type { Gone } from '../../agent/services/flush.ts';
@@ -248,3 +250,97 @@ function shapeOf(services: MemoryServices): string[] {
     `${memory.ipv4.revNat.size} ${memory.ipv4.ranges.size} ${memory.ipv4.backendTables.size}`,
   ].sort();
 }
+
+/** Which of the clients a load balancer lets in. */
+function letIn({ memory }: MemoryServices, clients: readonly string[]): string[] {
+  const { SERVICE_FROM_OUTSIDE, SERVICE_SOURCE_RANGES } = service_flag;
+  const [row] = [...memory.ipv4.services.values()].filter(({ port }) => port === 80);
+  if (!row || (row.flags & SERVICE_FROM_OUTSIDE) === 0) return [];
+  if ((row.flags & SERVICE_SOURCE_RANGES) === 0) return [...clients];
+  const ranges = [...memory.ipv4.ranges.values()].filter(({ serviceId }) => serviceId === row.id);
+  return clients.filter((client) =>
+    ranges.some(({ prefix }) => prefixContains(prefix, parseAddress(client).bytes)),
+  );
+}
+
+test('while source ranges change, nobody is let in but by the old or the new ones', async () => {
+  const clients = ['203.0.113.5', '198.51.100.5', '192.0.2.5'];
+  const seen: string[][] = [];
+  const services = memoryServices((now) => seen.push(letIn(now, clients)));
+  const bench = start(services, noIds());
+  const [a, b] = ['203.0.113.0/24', '198.51.100.0/24'] as const;
+  let before: string[] = [];
+  for (const sourceRanges of [[a], [b], [a, b], [], [b], [a]]) {
+    await bench.apply([{ ...front, externalTrafficPolicy: 'Cluster', sourceRanges }]);
+    const after = letIn(services, clients);
+    for (const now of seen.splice(0)) {
+      for (const client of clients) {
+        const by = [before, after].filter((list) => list.includes(client)).length;
+        assert.ok(now.includes(client) ? by > 0 : by < 2, `${client} from ${before} to ${after}`);
+      }
+    }
+    before = after;
+  }
+});
+
+test('a backend that weight or policy leave out takes no connections of who stays with it', async () => {
+  const services = memoryServices();
+  const bench = start(services, noIds());
+  const backends = [
+    backend('10.0.1.10'),
+    backend('10.0.2.10'),
+    backend('10.0.2.11', { weight: 0 }),
+  ];
+  const states = () => [...services.memory.ipv4.backends.values()].map(({ state }) => state);
+  await bench.apply([{ ...front, externalTrafficPolicy: 'Cluster', backends }]);
+  assert.deepEqual(states(), [0, 0, 0x30]);
+  await bench.apply([{ ...front, externalTrafficPolicy: 'Local', backends }]);
+  assert.deepEqual(states(), [0, 0x10, 0x30]);
+  const both = { externalTrafficPolicy: 'Local', internalTrafficPolicy: 'Local' } as const;
+  await bench.apply([{ ...front, ...both, backends }]);
+  assert.deepEqual(states(), [0, 0x30, 0x30]);
+});
+
+/** Services of two backends each, at addresses of their own. */
+function crowd(count: number, subnet: number, name = 's'): Partial<ServiceSpec>[] {
+  return Array.from({ length: count }, (_, i) => ({
+    name: `${name}${i}`,
+    frontends: [{ address: `10.96.${name.length}.${i}`, port: 80, protocol: 'TCP' }],
+    backends: [1, 2].map((place) => backend(`10.${place}.${subnet}.${i}`)),
+  }));
+}
+
+test('where old and new do not fit beside each other, there is room all the same', async () => {
+  const room = 340;
+  const services = memoryServices((now) => {
+    assertNothingDangles(now);
+    const { backends } = now.memory.ipv4;
+    if (backends.size <= room) return;
+    backends.delete([...backends.keys()].at(-1) ?? '');
+    throw full();
+  });
+  const bench = start(services, noIds());
+  const [old, moved] = [crowd(100, 1), crowd(100, 2)];
+  await bench.apply(old);
+  await bench.apply(moved);
+  assert.equal(services.memory.ipv4.backends.size, 200);
+  const others = crowd(100, 3, 'other');
+  await bench.apply(others);
+  assert.equal((await bench.apply(others)).changes, 0);
+  assert.equal(services.memory.ipv4.services.size, 200);
+  await assert.rejects(bench.apply([...others, ...crowd(100, 4)]), { errno: 7 });
+});
+
+function full(): KernelError {
+  const words = { errnoName: 'E2BIG', reason: 'argument list too long' };
+  return new KernelError({ operation: 'update keys of backends', errno: 7, ...words });
+}
+
+test('without a record of ids none is given out that is in use', async () => {
+  const services = memoryServices();
+  const before = await start(services, noIds()).apply([web(), dns]);
+  const after = await start(services, noIds()).apply([web(), dns, front]);
+  const idsOf = ({ ids }: Served) => [...ids.values()].map(({ service }) => service);
+  assert.deepEqual(idsOf(after).slice(0, 2), idsOf(before));
+  assert.equal(new Set(idsOf(after)).size, 3);
+});
