@@ -2,6 +2,7 @@ import { chmodSync, rmSync } from 'node:fs';
 import fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { formatPath, problemsOf } from '../config/problem.ts';
+import type { RejectedService } from '../config/schema.ts';
 import { serviceSchema } from '../config/service-schema.ts';
 import { integer, interfaceName, objectName, oneOf, unicast } from '../config/values.ts';
 import type { ResizeResult } from '../engine/resizer.ts';
@@ -11,6 +12,7 @@ import { type ErrorCode, SekishoError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
 import type { ApplyResult, ServiceView } from '../services/view.ts';
 import type { EndpointRequest, StoredEndpoint } from './endpoint-store.ts';
+import { jsonStream } from './json-stream.ts';
 import type { Status } from './status.ts';
 
 /** An endpoint as the API shows it. */
@@ -36,7 +38,10 @@ export interface AgentControl {
   /** `created` is false when the same endpoint was there. */
   addEndpoint(request: EndpointRequest): Promise<{ endpoint: EndpointView; created: boolean }>;
   deleteEndpoint(name: string): Promise<EndpointView>;
-  listServices(): Promise<ServiceView[]>;
+  /** Some at a time. */
+  listServices(): AsyncIterable<ServiceView[]>;
+  /** Services of the configuration that are not valid. */
+  invalidServices(): readonly RejectedService[];
   /** Throws E_NOT_FOUND. */
   getService(name: string): Promise<ServiceView>;
   /** Each as the configuration has it; adds or changes by name. */
@@ -59,12 +64,18 @@ const HTTP_STATUS: Partial<Record<ErrorCode, number>> = {
 
 /** Of a request that names many services. */
 const MOST_BYTES = 256 * 1024 * 1024;
+/** Of a name in a path. */
+const LONGEST_NAME = 253;
+const JSON_TYPE = 'application/json; charset=utf-8';
 
 const endpointBody = z.strictObject({
   name: objectName('web-1'),
   interface: interfaceName('lxc-web-1'),
   addresses: z.array(unicast()).min(1, { error: 'expected at least one IP address' }),
 });
+
+/** Each of them is judged by itself. */
+const servicesBody = z.strictObject({ services: z.array(z.unknown()) });
 
 const resizeBody = z.strictObject({
   table: oneOf(SIZED_TABLES),
@@ -77,7 +88,8 @@ const resizeBody = z.strictObject({
  * `{code, message, hint?}` with a status of 4xx for what the caller did and 5xx else.
  */
 export function buildApi(control: AgentControl): FastifyInstance {
-  const app = fastify({ forceCloseConnections: true });
+  const routerOptions = { maxParamLength: LONGEST_NAME };
+  const app = fastify({ forceCloseConnections: true, routerOptions });
   app.setErrorHandler((error, _request, reply) => {
     const { status, body } = describeError(error);
     reply.status(status).send(body);
@@ -111,24 +123,32 @@ export function buildApi(control: AgentControl): FastifyInstance {
 
 function addServiceRoutes(app: FastifyInstance, control: AgentControl): void {
   app.post('/v1/services', { bodyLimit: MOST_BYTES }, async (request) => {
-    const items = (request.body as { services?: unknown } | null)?.services;
-    if (Array.isArray(items)) return { services: await control.applyServices(items) };
-    parse(serviceSchema, request.body);
-    const [result] = await control.applyServices([request.body]);
+    const { body } = request;
+    if (typeof body === 'object' && body !== null && 'services' in body) {
+      return { services: await control.applyServices(parse(servicesBody, body).services) };
+    }
+    parse(serviceSchema, body);
+    const [result] = await control.applyServices([body]);
     if (result?.result !== 'rejected') return { services: [result] };
     throw new SekishoError('E_CONFLICT', `service ${result.name}: ${result.problems.join('; ')}`);
   });
-  app.get('/v1/services', async () => ({ services: await control.listServices() }));
+  app.get('/v1/services', (_request, reply) => {
+    const invalid = control.invalidServices();
+    return reply.type(JSON_TYPE).send(jsonStream('services', control.listServices(), { invalid }));
+  });
   app.get<{ Params: { name: string } }>('/v1/services/:name', (request) =>
     control.getService(request.params.name),
   );
   app.delete<{ Params: { name: string } }>('/v1/services/:name', (request) =>
     control.deleteService(request.params.name),
   );
-  app.get('/v1/backends', async () => {
-    const services = await control.listServices();
-    return { backends: services.flatMap(({ backends }) => backends) };
-  });
+  app.get('/v1/backends', (_request, reply) =>
+    reply.type(JSON_TYPE).send(jsonStream('backends', backendsOf(control.listServices()))),
+  );
+}
+
+async function* backendsOf(services: AsyncIterable<ServiceView[]>) {
+  for await (const some of services) yield some.flatMap(({ backends }) => backends);
 }
 
 /** Serves the API on a socket that only its owner may use; an abandoned socket gives way. */

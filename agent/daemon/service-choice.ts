@@ -9,7 +9,7 @@ export type ServicesByName = Map<string, PreparedService>;
 
 /** What there is before a request. */
 export interface Present {
-  configured: readonly PreparedService[];
+  configured: ReadonlyMap<string, PreparedService>;
   added: ServicesByName;
   facts: NodeFacts;
   compiled: Compiled | undefined;
@@ -21,8 +21,8 @@ export interface Choice {
   added: ServicesByName;
   compiled: Compiled;
   isChanged: boolean;
-  /** Names of those that are there as they were sent. */
-  known: Set<string>;
+  /** Those that are there as they were sent. */
+  known: ReadonlySet<RequestedService>;
   results: Omit<ApplyResult, 'id'>[];
 }
 
@@ -48,11 +48,16 @@ export function choose(requests: readonly RequestedService[], present: Present):
     }
     compiled = attempt(present, wanted);
   }
-  const { added } = present;
+  const added = new Map([...present.added, ...wanted]);
   return {
-    ...{ compiled, added: new Map([...added, ...wanted]), isChanged: wanted.size > 0 },
-    known: new Set(requests.filter((request) => !reasons.has(request)).map(({ name }) => name)),
-    results: requests.map((request) => resultOf(request, reasons.get(request), wanted, added)),
+    ...{ compiled, added, isChanged: wanted.size > 0 },
+    known: new Set(requests.filter((request) => !reasons.has(request))),
+    results: requests.map((request) => {
+      const there = added.get(request.name);
+      // what is there as it was sent may not be served all the same
+      const reason = reasons.get(request) ?? (there && compiled.rejected.get(there));
+      return resultOf(request, reason, wanted, present.added);
+    }),
   };
 }
 
@@ -60,12 +65,11 @@ export function choose(requests: readonly RequestedService[], present: Present):
 function readable(requests: readonly RequestedService[], { configured, added }: Present) {
   const reasons = new Map<RequestedService, string>();
   const wanted: ServicesByName = new Map();
-  const own = new Set(configured.map(({ spec }) => spec.name));
   const seen = new Set<string>();
   for (const request of requests) {
     const { name, service, problem } = request;
     if (problem !== undefined) reasons.set(request, problem);
-    else if (own.has(name)) reasons.set(request, 'it comes from the configuration');
+    else if (configured.has(name)) reasons.set(request, 'it comes from the configuration');
     else if (seen.has(name)) reasons.set(request, 'its name stands twice in the request');
     else if (service && !isSame(service, added.get(name))) wanted.set(name, service);
     seen.add(name);
@@ -79,7 +83,11 @@ function attempt(
   wanted: ReadonlyMap<string, PreparedService>,
 ): Compiled {
   const staying = Array.from(added).filter(([name]) => !wanted.has(name));
-  const services = [...configured, ...staying.map(([, service]) => service), ...wanted.values()];
+  const services = [
+    ...configured.values(),
+    ...staying.map(([, service]) => service),
+    ...wanted.values(),
+  ];
   return compile(services, facts, compiled);
 }
 
@@ -101,11 +109,11 @@ function isSame(service: PreparedService, there: PreparedService | undefined): b
 
 /** Names of those added that give way to services of the configuration. */
 export function overruled(
-  configured: readonly PreparedService[],
+  configured: ServicesByName,
   added: ServicesByName,
   logger: Logger,
 ): string[] {
-  const names = configured.map(({ spec }) => spec.name).filter((name) => added.has(name));
+  const names = [...configured.keys()].filter((name) => added.has(name));
   for (const service of names) {
     logger.warn({ service }, 'service gave way to one of the configuration');
   }

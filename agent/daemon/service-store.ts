@@ -37,12 +37,22 @@ export function openServiceStore(runDir: string): ServiceStore {
     before: readStore(path),
     async save(services) {
       const lines = Array.from(services, textOf).join(',\n');
-      await using file = await open(`${path}.new`, 'w', 0o600);
-      await file.writeFile(`{"version":1,"services":[\n${lines}\n]}\n`);
-      await file.sync();
-      await rename(`${path}.new`, path);
+      try {
+        await replace(path, `{"version":1,"services":[\n${lines}\n]}\n`);
+      } catch (cause) {
+        const { code, message } = cause as NodeJS.ErrnoException;
+        throw new SekishoError('E_KERNEL', `cannot write ${path}: ${code ?? message}`, { cause });
+      }
     },
   };
+}
+
+async function replace(path: string, text: string): Promise<void> {
+  await using file = await open(`${path}.new`, 'w', 0o600);
+  await file.chmod(0o600);
+  await file.writeFile(text);
+  await file.sync();
+  await rename(`${path}.new`, path);
 }
 
 function readStore(path: string): ServiceSpec[] {

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { RejectedService } from '../config/schema.ts';
 import type { Logger } from '../engine/logger.ts';
 import { createSerial } from '../engine/serial.ts';
@@ -12,11 +13,13 @@ import type { ServiceSource, ServiceSpec } from '../services/spec.ts';
 import type { ApplyResult, ServiceView } from '../services/view.ts';
 import { type Known, type ServiceSample, sampleService, viewService } from '../services/views.ts';
 import type { ServiceCounts } from '../tables/service-counts.ts';
-import { byName, choose, overruled } from './service-choice.ts';
+import { byName, choose, overruled, type ServicesByName } from './service-choice.ts';
 import { readRequests } from './service-request.ts';
 import type { ServiceStore } from './service-store.ts';
 
 const RETRY_MS = 5000;
+/** Services that are described before others have a turn. */
+const AT_A_TIME = 256;
 
 export interface ServiceOptions {
   /** Of the configuration. */
@@ -43,12 +46,16 @@ export interface ServiceKeeper extends AsyncDisposable {
   configure(configured: ConfiguredServices): Promise<void>;
   /**
    * Adds or changes services by name; what is rejected leaves what was there, and the others.
-   * Rejects when the datapath could not be changed: it will be tried again.
+   * Rejects when they could not be stored, and then nothing has changed; or when the datapath
+   * could not be changed: that will be tried again.
    */
   apply(items: readonly unknown[]): Promise<ApplyResult[]>;
   /** Throws E_NOT_FOUND, and E_CONFLICT for one of the configuration. */
   remove(name: string): Promise<ServiceView>;
-  list(): Promise<ServiceView[]>;
+  /** As they are now, some at a time, with turns for others in between. */
+  views(): AsyncGenerator<ServiceView[], void, undefined>;
+  /** Those of the configuration that are not valid. */
+  invalid(): readonly RejectedService[];
   /** Throws E_NOT_FOUND. */
   get(name: string): Promise<ServiceView>;
   /** For metrics. */
@@ -70,36 +77,50 @@ interface Asked {
 export function createServices(options: ServiceOptions): ServiceKeeper {
   const { store, reconciler, counts, onReconciled, logger } = options;
   const serial = createSerial();
-  let configured = options.configured.services.map(prepareService);
+  let configured = byName(options.configured.services.map(prepareService));
   let leftOut = options.configured.rejectedServices ?? [];
   logLeftOut(leftOut, logger);
   let added = byName(store.before.map(prepareService));
-  for (const name of overruled(configured, added, logger)) added.delete(name);
+  /** Whether the store has others than `added`. */
+  let isStale = false;
   /** What was sent for those that were added, by name. */
   const sent = new Map<string, string>();
+  giveWay();
   let facts: NodeFacts | undefined;
   let compiled: Compiled | undefined;
   let ids: ReadonlyMap<Part, PartIds> = new Map();
-  let full = 0;
   let failure: string | undefined;
   let retry: NodeJS.Timeout | undefined;
   let closed = false;
 
   const asked = (): Asked[] => [
-    ...configured.map((service) => ({ service, source: 'config' as const })),
+    ...Array.from(configured.values(), (service) => ({ service, source: 'config' as const })),
     ...Array.from(added.values(), (service) => ({ service, source: 'api' as const })),
   ];
-  const find = (name: string) => asked().find(({ service }) => service.spec.name === name);
+  const find = (name: string) => configured.get(name) ?? added.get(name);
+  const sourceOf = (name: string): ServiceSource => (configured.has(name) ? 'config' : 'api');
+
+  /** Services of the configuration are in the place of those that were added under their names. */
+  function giveWay(): void {
+    const losers = overruled(configured, added, logger);
+    if (losers.length === 0) return;
+    added = new Map(added);
+    for (const name of losers) {
+      added.delete(name);
+      sent.delete(name);
+    }
+    isStale = true;
+  }
+
+  /** Nothing has changed when it fails. */
+  async function put(next: ServicesByName): Promise<void> {
+    await store.save(Array.from(next.values(), ({ spec }) => spec));
+    added = next;
+    isStale = false;
+  }
 
   function compileNow(): Compiled | undefined {
-    return (
-      facts &&
-      compile(
-        asked().map(({ service }) => service),
-        facts,
-        compiled,
-      )
-    );
+    return facts && compile([...configured.values(), ...added.values()], facts, compiled);
   }
 
   async function reconcile(next = compileNow()): Promise<void> {
@@ -110,13 +131,9 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
     try {
       const served = await reconciler.apply(next);
       ids = served.ids;
-      full = served.full.length;
       failure = undefined;
       const { changes } = served;
       if (changes > 0) logger.info({ services: next.parts.size, changes }, 'services applied');
-    } catch (error) {
-      failure = `services: ${error instanceof Error ? error.message : error}`;
-      throw error;
     } finally {
       onReconciled((performance.now() - begun) / 1000);
     }
@@ -124,58 +141,60 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
 
   /** For those that cannot tell anybody that it failed. */
   async function follow(): Promise<void> {
-    await reconcile().catch((error) => {
+    try {
+      await reconcile();
+      if (isStale) await put(added);
+    } catch (error) {
       logger.error({ err: error }, 'services could not be applied; they will be again');
-      tryAgain();
-    });
+      tryAgain(error);
+    }
   }
 
-  function tryAgain(): void {
-    clearTimeout(retry);
-    if (!closed) retry = setTimeout(() => void serial(follow), RETRY_MS);
-  }
-
-  async function commit(next?: Compiled): Promise<void> {
-    await store.save(Array.from(added.values(), ({ spec }) => spec));
+  /** For those that can. */
+  async function serve(next?: Compiled): Promise<void> {
     await reconcile(next).catch((error) => {
-      tryAgain();
+      tryAgain(error);
       throw error;
     });
+  }
+
+  function tryAgain(error: unknown): void {
+    failure = `services: ${error instanceof Error ? error.message : error}`;
+    clearTimeout(retry);
+    if (!closed) retry = setTimeout(() => void serial(follow), RETRY_MS);
   }
 
   async function apply(items: readonly unknown[]): Promise<ApplyResult[]> {
     if (!facts) throw new SekishoError('E_NOT_RUNNING', 'the node is not known yet');
     const requests = await readRequests(items, (name, text) => sent.get(name) === text);
     const choice = choose(requests, { configured, added, facts, compiled });
-    for (const { name, text } of requests) if (choice.known.has(name)) sent.set(name, text);
-    if (choice.isChanged) {
-      added = choice.added;
-      await commit(choice.compiled);
-    }
+    if (choice.isChanged) await put(choice.added);
+    for (const { name, text } of choice.known) sent.set(name, text);
+    if (choice.isChanged || failure !== undefined) await serve(choice.compiled);
     return choice.results.map((result) => ({ ...result, id: idOf(result.name) }));
   }
 
   function idOf(name: string): number {
-    const service = added.get(name) ?? find(name)?.service;
+    const service = find(name);
     const part = service && compiled?.parts.get(service)?.[0];
     return (part && ids.get(part)?.service) ?? 0;
   }
 
   async function remove(name: string): Promise<ServiceView> {
-    const { service, source } = require(name);
-    if (source === 'config') {
+    const service = require(name);
+    if (sourceOf(name) === 'config') {
       throw new SekishoError('E_CONFLICT', `service ${name} comes from the configuration`, {
         hint: 'remove it from the file and reload',
       });
     }
-    const view = viewService(service, source, await known());
-    added.delete(name);
+    const view = viewService(service, 'api', await known());
+    await put(new Map(Array.from(added).filter(([other]) => other !== name)));
     sent.delete(name);
-    await commit();
+    await serve();
     return view;
   }
 
-  function require(name: string): Asked {
+  function require(name: string): PreparedService {
     const there = find(name);
     if (there) return there;
     throw new SekishoError('E_NOT_FOUND', `there is no service "${name}"`, {
@@ -187,6 +206,15 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
     return { counts: await counts(), compiled, ids };
   }
 
+  /** As they are now, in turns with others. */
+  async function* inTurns<T>(view: (service: Asked, now: Known) => T) {
+    const [now, all] = [await known(), asked()];
+    for (let at = 0; at < all.length; at += AT_A_TIME) {
+      yield all.slice(at, at + AT_A_TIME).map((service) => view(service, now));
+      await nextTurn();
+    }
+  }
+
   return {
     follow: (next) =>
       serial(async () => {
@@ -196,32 +224,27 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
       }),
     configure: (next) =>
       serial(async () => {
-        configured = keepSame(next.services, configured);
+        configured = byName(keepSame(next.services, configured));
         leftOut = next.rejectedServices ?? [];
         logLeftOut(leftOut, logger);
-        for (const name of overruled(configured, added, logger)) {
-          added.delete(name);
-          sent.delete(name);
-        }
-        await store.save(Array.from(added.values(), ({ spec }) => spec));
+        giveWay();
         await follow();
       }),
     apply: (items) => serial(() => apply(items)),
     remove: (name) => serial(() => remove(name)),
-    async list() {
-      const now = await known();
-      return asked().map(({ service, source }) => viewService(service, source, now));
-    },
+    views: () => inTurns(({ service, source }, now) => viewService(service, source, now)),
+    invalid: () => leftOut,
     async get(name) {
-      const { service, source } = require(name);
-      return viewService(service, source, await known());
+      return viewService(require(name), sourceOf(name), await known());
     },
     async samples() {
-      const now = await known();
-      return asked().map(({ service }) => sampleService(service, now));
+      const all: ServiceSample[] = [];
+      const batches = inTurns(({ service }, now) => sampleService(service, now));
+      for await (const batch of batches) all.push(...batch);
+      return all;
     },
     totals: () => ({
-      total: asked().length + leftOut.length,
+      total: configured.size + added.size + leftOut.length,
       rejected: (compiled?.rejected.size ?? 0) + leftOut.length,
     }),
     problem: () => failure,
@@ -232,7 +255,6 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
         compiled?.rejected ?? [],
         ([{ spec }, reason]) => `service ${spec.name}: ${reason}`,
       ),
-      ...(full > 0 ? [`no index of rev_nat is left for ${full} services`] : []),
     ],
     async [Symbol.asyncDispose]() {
       closed = true;
@@ -242,12 +264,12 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
   };
 }
 
-function keepSame(
-  next: readonly ServiceSpec[],
-  before: readonly PreparedService[],
-): PreparedService[] {
-  const known = new Map(before.map((service) => [JSON.stringify(service.spec), service]));
-  return next.map((spec) => known.get(JSON.stringify(spec)) ?? prepareService(spec));
+function keepSame(next: readonly ServiceSpec[], before: ServicesByName): PreparedService[] {
+  return next.map((spec) => {
+    const there = before.get(spec.name);
+    const isSame = there && JSON.stringify(there.spec) === JSON.stringify(spec);
+    return isSame ? there : prepareService(spec);
+  });
 }
 
 function logLeftOut(services: readonly RejectedService[], logger: Logger): void {

@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { type AgentControl, buildApi, serveApi } from '../../agent/daemon/api.ts';
 import type { Status } from '../../agent/daemon/status.ts';
 import { SekishoError } from '../../agent/lib/errors.ts';
+import type { ServiceView } from '../../agent/services/view.ts';
 
 const WEB = {
   name: 'web-1',
@@ -50,7 +51,8 @@ function control(overrides: Partial<AgentControl> = {}): AgentControl {
     listEndpoints: () => [WEB],
     addEndpoint: async () => ({ endpoint: WEB, created: true }),
     deleteEndpoint: async () => WEB,
-    listServices: async () => [],
+    async *listServices() {},
+    invalidServices: () => [],
     getService: () => assert.fail('nobody asks for it'),
     applyServices: async () => [],
     deleteService: () => assert.fail('nobody asks for it'),
@@ -225,6 +227,77 @@ test('a name may hold what a URL must escape', async () => {
   const url = `/v1/endpoints/${encodeURIComponent(name)}`;
   assert.equal((await app.inject({ method: 'DELETE', url })).statusCode, 200);
   assert.deepEqual(seen, [name]);
+});
+
+test('services are listed as they come, with those that are not valid', async () => {
+  const views = ['a', 'b', 'c'].map((name) => {
+    return { name, backends: [{ service: name }] } as ServiceView;
+  });
+  const invalid = [{ name: 'd', reason: 'type: expected …' }];
+  const empty = buildApi(control());
+  const app = buildApi(
+    control({
+      async *listServices() {
+        yield views.slice(0, 2);
+        yield [];
+        yield views.slice(2);
+      },
+      invalidServices: () => invalid,
+    }),
+  );
+  const get = async (of: typeof app, url: string) => {
+    const answer = await of.inject({ method: 'GET', url });
+    assert.match(answer.headers['content-type'] ?? '', /^application\/json/);
+    return answer.json();
+  };
+  assert.deepEqual(await get(app, '/v1/services'), { services: views, invalid });
+  assert.deepEqual(await get(app, '/v1/backends'), {
+    backends: views.flatMap(({ backends }) => backends),
+  });
+  assert.deepEqual(await get(empty, '/v1/services'), { services: [], invalid: [] });
+  assert.deepEqual(await get(empty, '/v1/backends'), { backends: [] });
+});
+
+test('services that cannot be counted are an error, not half an answer', async () => {
+  const app = buildApi(
+    control({
+      // biome-ignore lint/correctness/useYield: it fails before the first one
+      async *listServices() {
+        throw new SekishoError('E_KERNEL', 'no');
+      },
+    }),
+  );
+  const answer = await app.inject({ method: 'GET', url: '/v1/services' });
+  assert.deepEqual([answer.statusCode, answer.json().code], [500, 'E_KERNEL']);
+});
+
+test('a service may have the longest name that is valid', async () => {
+  const seen: string[] = [];
+  const app = buildApi(
+    control({
+      async getService(name) {
+        seen.push(name);
+        return { name } as ServiceView;
+      },
+    }),
+  );
+  const name = `a/${'b'.repeat(251)}`;
+  const url = `/v1/services/${encodeURIComponent(name)}`;
+  assert.equal((await app.inject({ method: 'GET', url })).statusCode, 200);
+  assert.deepEqual(seen, [name]);
+});
+
+test('a request of many services holds nothing else', async () => {
+  const app = buildApi(control({ applyServices: () => assert.fail('it was passed on') }));
+  for (const [payload, message] of [
+    [{ services: [], force: true }, /force/],
+    [{ services: {} }, /^services: expected a list/],
+    [{}, /^name: missing/],
+  ] as const) {
+    const answer = await app.inject({ method: 'POST', url: '/v1/services', payload });
+    assert.deepEqual([answer.statusCode, answer.json().code], [400, 'E_USAGE']);
+    assert.match(answer.json().message, message);
+  }
 });
 
 test('the socket replaces an abandoned one, is its owner’s alone, and goes', async (t) => {

@@ -6,6 +6,7 @@ import type { NextIds } from '../../agent/services/ids.ts';
 import { createReconciler } from '../../agent/services/reconciler.ts';
 import type { ServiceSpec } from '../../agent/services/spec.ts';
 import { buildTables } from '../../agent/services/table-builder.ts';
+import type { ServiceView } from '../../agent/services/view.ts';
 import { noServiceCounts } from '../../agent/tables/service-counts.ts';
 import { type MemoryServices, memoryServices } from '../lib/memory-services.ts';
 import { backend, factsOf, specOf } from '../lib/service-specs.ts';
@@ -16,12 +17,23 @@ interface Bench {
   keeper: ServiceKeeper;
   saved: ServiceSpec[][];
   maps: MemoryServices;
+  /** What fails from now on. */
+  fails: { disk: boolean; maps: boolean };
 }
 
 function open(services: ServiceSpec[] = [], before: ServiceSpec[] = []): Bench {
   const saved: ServiceSpec[][] = [];
-  const store: ServiceStore = { before, save: async (list) => void saved.push([...list]) };
-  const maps = memoryServices();
+  const fails = { disk: false, maps: false };
+  const store: ServiceStore = {
+    before,
+    async save(list) {
+      if (fails.disk) throw new Error('the disk is full');
+      saved.push([...list]);
+    },
+  };
+  const maps = memoryServices(() => {
+    if (fails.maps) throw new Error('the map is busy');
+  });
   let next: NextIds = { service: 0, backend: 0, ipv4: 0, ipv6: 0 };
   const record = {
     read: () => next,
@@ -38,7 +50,13 @@ function open(services: ServiceSpec[] = [], before: ServiceSpec[] = []): Bench {
     ...{ configured: { services }, store, reconciler, counts, logger: SILENT },
     onReconciled() {},
   });
-  return { keeper, saved, maps };
+  return { keeper, saved, maps, fails };
+}
+
+async function listOf(keeper: ServiceKeeper): Promise<ServiceView[]> {
+  const all: ServiceView[] = [];
+  for await (const some of keeper.views()) all.push(...some);
+  return all;
 }
 
 const at = (address: string) => ({ frontends: [{ address, port: 80, protocol: 'TCP' as const }] });
@@ -118,7 +136,7 @@ test('a service of the configuration wins over one that was applied', async () =
   await keeper.configure({
     services: [{ ...a, algorithm: 'random' }, specOf({ name: 'c', ...at('10.96.0.2') })],
   });
-  const [fixed, , loser] = await keeper.list();
+  const [fixed, , loser] = await listOf(keeper);
   assert.deepEqual([fixed?.source, fixed?.algorithm], ['config', 'random']);
   assert.deepEqual(loser?.problems, ['frontend 10.96.0.2:80/TCP belongs to service c']);
   assert.deepEqual(
@@ -146,4 +164,84 @@ test('a service is told with its counts', async () => {
   assert.equal((await keeper.get('a')).connections, 7);
   assert.equal((await keeper.samples())[0]?.connections, 7);
   await assert.rejects(keeper.get('nobody'), { code: 'E_NOT_FOUND' });
+});
+
+test('what could not be stored has not happened', async () => {
+  const { keeper, maps, fails } = open();
+  await keeper.follow(factsOf());
+  await keeper.apply([a]);
+  const before = maps.text();
+  fails.disk = true;
+  await assert.rejects(keeper.apply([b]), /the disk is full/);
+  await assert.rejects(keeper.apply([b]), /the disk is full/);
+  await assert.rejects(keeper.remove('a'), /the disk is full/);
+  assert.deepEqual(
+    (await listOf(keeper)).map(({ name }) => name),
+    ['a'],
+  );
+  assert.deepEqual(maps.text(), before);
+  fails.disk = false;
+  assert.equal((await keeper.apply([b]))[0]?.result, 'created');
+});
+
+test('a change that the maps did not take is told again, and done with the next request', async () => {
+  const { keeper, fails } = open();
+  await keeper.follow(factsOf());
+  fails.maps = true;
+  await assert.rejects(keeper.apply([a]), /the map is busy/);
+  assert.match(keeper.problem() ?? '', /the map is busy/);
+  await assert.rejects(keeper.apply([a]), /the map is busy/);
+  fails.maps = false;
+  const [again] = await keeper.apply([a]);
+  assert.deepEqual([again?.result, (again?.id ?? 0) > 0], ['unchanged', true]);
+  assert.equal(keeper.problem(), undefined);
+  assert.equal((await keeper.get('a')).state, 'applied');
+  await keeper[Symbol.asyncDispose]();
+});
+
+test('a service that is not served is not called unchanged', async () => {
+  const { keeper } = open();
+  await keeper.follow(factsOf());
+  await keeper.apply([a]);
+  await keeper.follow(factsOf({ endpoints: new Map([['10.96.0.1', 'pod']]) }));
+  const [again] = await keeper.apply([a]);
+  assert.deepEqual(again?.problems, ['frontend 10.96.0.1 is the address of endpoint pod']);
+  assert.equal(again?.result, 'rejected');
+  await keeper.follow(factsOf());
+  assert.equal((await keeper.apply([a]))[0]?.result, 'unchanged');
+});
+
+test('of two with one name in a request the first counts, now and later', async () => {
+  const { keeper } = open();
+  await keeper.follow(factsOf());
+  const second = { ...a, algorithm: 'random' as const };
+  const results = await keeper.apply([a, second]);
+  assert.deepEqual(
+    results.map(({ result }) => result),
+    ['created', 'rejected'],
+  );
+  assert.equal((await keeper.apply([second]))[0]?.result, 'updated');
+});
+
+test('what gave way is gone from the store, and can be added again', async () => {
+  const { keeper, saved } = open([a], [a, b]);
+  await keeper.follow(factsOf());
+  assert.deepEqual(
+    saved.map((list) => list.map(({ name }) => name)),
+    [['b']],
+  );
+  await keeper.configure({ services: [{ ...b, algorithm: 'random' }] });
+  await keeper.configure({ services: [] });
+  assert.deepEqual(await listOf(keeper), []);
+  assert.equal((await keeper.apply([b]))[0]?.result, 'created');
+});
+
+test('services of the configuration that are not valid are counted and named', async () => {
+  const { keeper } = open();
+  await keeper.follow(factsOf());
+  const invalid = [{ name: 'web', reason: 'services[0].type: expected …' }];
+  await keeper.configure({ services: [a], rejectedServices: invalid });
+  assert.deepEqual(keeper.totals(), { total: 2, rejected: 1 });
+  assert.deepEqual(keeper.warnings(), ['service web: services[0].type: expected …']);
+  assert.deepEqual(keeper.invalid(), invalid);
 });
