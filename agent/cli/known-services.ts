@@ -1,3 +1,4 @@
+import type { RejectedService } from '../config/schema.ts';
 import { type ErrorCode, SekishoError } from '../lib/errors.ts';
 import type { ServiceView } from '../services/view.ts';
 import { agentClient } from './client.ts';
@@ -9,6 +10,8 @@ const NOTE =
 /** What the daemon says of services. */
 export interface KnownServices {
   all: readonly ServiceView[];
+  /** Those of the configuration that are not valid. */
+  invalid: readonly RejectedService[];
   /** By the number that the datapath knows it as. */
   byId(id: number): ServiceView | undefined;
   byName(name: string): ServiceView | undefined;
@@ -29,8 +32,8 @@ export async function askServices(runDir: string): Promise<KnownServices | undef
 /** The same without a word. An agent of a version without services knows nothing either. */
 export async function findServices(runDir: string): Promise<KnownServices | undefined> {
   try {
-    const { services } = await agentClient(runDir).get<{ services: ServiceView[] }>('/v1/services');
-    return indexServices(services);
+    const { services, invalid } = await agentClient(runDir).get<Answer>('/v1/services');
+    return indexServices(services, invalid);
   } catch (error) {
     const isSilent = error instanceof SekishoError && SILENCE.includes(error.code);
     if (isSilent) return undefined;
@@ -38,7 +41,15 @@ export async function findServices(runDir: string): Promise<KnownServices | unde
   }
 }
 
-export function indexServices(services: readonly ServiceView[]): KnownServices {
+interface Answer {
+  services: ServiceView[];
+  invalid: RejectedService[];
+}
+
+export function indexServices(
+  services: readonly ServiceView[],
+  invalid: readonly RejectedService[] = [],
+): KnownServices {
   const byId = new Map(services.flatMap((service) => service.ids.map((id) => [id, service])));
   const byName = new Map(services.map((service) => [service.name, service]));
   const weights = new Map<number, number>();
@@ -46,6 +57,7 @@ export function indexServices(services: readonly ServiceView[]): KnownServices {
     for (const { id, weight } of backends) weights.set(id, weight);
   return {
     all: services,
+    invalid,
     byId: (id) => byId.get(id),
     byName: (name) => byName.get(name),
     weightOf: (backend) => weights.get(backend),

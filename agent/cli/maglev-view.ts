@@ -16,7 +16,7 @@ export interface ListedTable {
   name: string | null;
   family: string | null;
   protocol: string | null;
-  algorithm: string;
+  algorithm: string | null;
   scope: Scope | 'both';
   size: number;
   backends: TableBackend[];

@@ -17,6 +17,10 @@ export function chooseService(word: string, known: KnownServices | undefined): C
   const named = known?.byName(word);
   if (named) return { ids: named.ids, known: named };
   if (/^[1-9]\d{0,9}$/.test(word)) return { ids: [Number(word)], known: known?.byId(Number(word)) };
+  const invalid = known?.invalid.find(({ name }) => name === word);
+  if (invalid) {
+    throw new SekishoError('E_NOT_FOUND', `service ${word} is rejected: ${invalid.reason}`);
+  }
   if (known) throw noService(word);
   throw new SekishoError('E_NOT_RUNNING', `nobody knows which service is called "${word}"`, {
     hint: 'start the agent, or give the number of the service: sekisho service list',

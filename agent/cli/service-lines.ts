@@ -19,12 +19,12 @@ export function serviceRows(service: ListedService): Cell[][] {
   const none = [undefined];
   return (frontends.length > 0 ? frontends : none).map((frontend) => [
     id ?? '-',
-    name ?? '-',
+    name || '-',
     type ?? '-',
     frontend ? frontendWord(frontend) : '-',
     frontend?.revNat ?? '-',
     backendsWord(service),
-    forwarding,
+    forwarding ?? '-',
     stateWords(service),
   ]);
 }

@@ -1,7 +1,12 @@
 import { FAMILIES } from '../lib/ip.ts';
 import type { KnownServices } from './known-services.ts';
 import { readServices } from './service-pins.ts';
-import { describeAbsent, describeService, type ListedService } from './service-view.ts';
+import {
+  describeAbsent,
+  describeInvalid,
+  describeService,
+  type ListedService,
+} from './service-view.ts';
 
 /** Those of the datapath, then those that are asked for and not there; may be gone through twice. */
 export async function listServices(
@@ -21,5 +26,6 @@ export async function listServices(
     for (const service of known?.all ?? []) {
       if (!seen.has(service.name)) yield describeAbsent(service);
     }
+    yield* (known?.invalid ?? []).values().map(describeInvalid);
   };
 }

@@ -19,11 +19,12 @@ export interface ServiceSummary {
 const WORST_FIRST: readonly ServiceState[] = ['rejected', 'pending', 'no_backend', 'ready'];
 
 export function summarizeServices(services: Iterable<ListedService>): ServiceSummary {
-  const states = new Map<string, ServiceState>();
+  const states = new Map<string | symbol, ServiceState>();
   const backends = noStates();
   let frontends = 0;
   for (const { id, name, state, backends: own, frontends: places } of services) {
-    const key = name ?? `#${id}`;
+    // what is not in the datapath is listed once, and may have another one's name
+    const key = id === null ? Symbol() : (name ?? `#${id}`);
     states.set(key, worse(states.get(key) ?? 'ready', state));
     if (id === null) continue;
     frontends += places.length;
@@ -32,15 +33,6 @@ export function summarizeServices(services: Iterable<ListedService>): ServiceSum
   const counts = { ready: 0, no_backend: 0, pending: 0, rejected: 0 };
   for (const state of states.values()) counts[state]++;
   return { total: states.size, ...counts, frontends, backends };
-}
-
-/** One sentence for each reason why a service is not, or not as asked for, in the datapath. */
-export function serviceProblems(services: Iterable<ListedService>): string[] {
-  const problems = new Set<string>();
-  for (const { name, problems: own } of services) {
-    for (const problem of own) problems.add(`service ${name}: ${problem}`);
-  }
-  return [...problems];
 }
 
 /** `3, 1 without backend; backends: 4 active, 1 terminating`. */

@@ -1,4 +1,5 @@
 import { service_flag } from '../abi/generated.ts';
+import type { RejectedService } from '../config/schema.ts';
 import type { Family } from '../lib/ip.ts';
 import type { ServiceView } from '../services/view.ts';
 import { noStates, type StateCounts } from './backend-pins.ts';
@@ -27,8 +28,9 @@ export interface ListedService {
   family: Family | null;
   protocol: string | null;
   frontends: ListedFrontend[];
-  algorithm: string;
-  forwarding: string;
+  /** Null of one that is not valid, as is the next one. */
+  algorithm: string | null;
+  forwarding: string | null;
   /** Seconds; null without affinity. */
   affinityTimeout: number | null;
   /** Whether only some clients are let in. */
@@ -89,5 +91,15 @@ export function describeAbsent(known: ServiceView): ListedService {
     restricted: known.sourceRanges.length > 0,
     eligible: { external: 0, internal: 0 },
     backends,
+  };
+}
+
+/** A service of the configuration that is not valid: what it asks for is not known. */
+export function describeInvalid({ name, reason }: RejectedService): ListedService {
+  return {
+    ...{ id: null, name, type: null, source: 'config', state: 'rejected', problems: [reason] },
+    ...{ family: null, protocol: null, frontends: [], algorithm: null, forwarding: null },
+    ...{ affinityTimeout: null, restricted: false, backends: noStates() },
+    eligible: { external: 0, internal: 0 },
   };
 }

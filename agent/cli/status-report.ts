@@ -6,12 +6,6 @@ import { FAMILIES, type Family } from '../lib/ip.ts';
 import type { MapStats } from './map-stats.ts';
 import type { ServiceSummary } from './service-summary.ts';
 
-/** Services of the pins, and of the daemon where it answers. */
-export interface ServiceFindings {
-  summary: ServiceSummary;
-  problems: readonly string[];
-}
-
 /** What the pins and the daemon say, before anyone judged it. */
 export interface Findings {
   /** Undefined while no daemon runs. */
@@ -23,7 +17,8 @@ export interface Findings {
   /** Names of interfaces by ifindex. */
   names: ReadonlyMap<number, string>;
   maps: readonly MapStats[];
-  services: ServiceFindings | null;
+  /** Of the pins, and of the daemon where it answers. */
+  services: ServiceSummary | null;
   capabilities: Capabilities | undefined;
 }
 
@@ -58,8 +53,8 @@ export interface StatusReport {
 }
 
 /**
- * Puts findings together and judges them: no daemon, a hook that is missing, or a service that was
- * rejected is unhealthy.
+ * Puts findings together and judges them: no daemon, or a hook that is missing, is unhealthy. What
+ * was refused is a warning: the rest works.
  */
 export function reportStatus(findings: Findings): StatusReport {
   const { daemon, maps, services, capabilities } = findings;
@@ -68,17 +63,16 @@ export function reportStatus(findings: Findings): StatusReport {
     .filter(({ attached }) => !attached)
     .map((hook) => `${hook.hook} of ${hook.family} is not attached to ${nameOf(hook)}`);
   const problems = daemon ? [...daemon.problems] : ['the agent is not running'];
-  for (const problem of [...missing, ...(services?.problems ?? [])])
-    if (!problems.includes(problem)) problems.push(problem);
+  for (const problem of missing) if (!problems.includes(problem)) problems.push(problem);
   return {
     healthy: problems.length === 0 && daemon?.healthy === true,
     problems,
-    warnings: (daemon?.warnings ?? []).filter((warning) => !problems.includes(warning)),
+    warnings: daemon?.warnings ?? [],
     agent: daemon ? describeAgent(daemon) : null,
     hooks,
     gc: daemon?.gc ?? null,
     maps: [...maps],
-    services: services?.summary ?? null,
+    services,
     capabilities: daemon?.capabilities ?? capabilities ?? null,
   };
 }

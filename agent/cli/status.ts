@@ -15,9 +15,9 @@ import { findServices, type KnownServices } from './known-services.ts';
 import { readMapStats } from './map-stats.ts';
 import { createOutput, writeJson, writeLines } from './output.ts';
 import { listServices } from './service-listing.ts';
-import { serviceProblems, summarizeServices } from './service-summary.ts';
+import { type ServiceSummary, summarizeServices } from './service-summary.ts';
 import { statusLines } from './status-lines.ts';
-import type { Findings, ServiceFindings } from './status-report.ts';
+import type { Findings } from './status-report.ts';
 import { reportStatus } from './status-report.ts';
 
 const OTHER_PINS: readonly ErrorCode[] = ['E_NO_MAPS', 'E_LAYOUT'];
@@ -70,10 +70,10 @@ async function findings(
 async function servicesOf(
   bpffs: string,
   known: KnownServices | undefined,
-): Promise<ServiceFindings | null> {
+): Promise<ServiceSummary | null> {
   try {
     const services = await listServices(bpffs, known);
-    return { summary: summarizeServices(services()), problems: serviceProblems(services()) };
+    return summarizeServices(services());
   } catch (error) {
     const isOther = error instanceof SekishoError && OTHER_PINS.includes(error.code);
     if (isOther) return null;

@@ -148,17 +148,28 @@ test('services are deleted by name, those of the configuration are not', async (
   assert.equal((await sekisho(topo, 'service', 'delete', 'web')).code, 1);
 });
 
-test('a service of the configuration that is rejected is told by the status', async () => {
+test('services of the configuration that are rejected are told, and the node is healthy', async () => {
   const inside = { ...CONFIGURED, name: 'inside', frontends: [{ address: '10.0.1.77', port: 80 }] };
-  await using scene = await managedScene({ settings: { services: [CONFIGURED, inside] } });
+  const broken = { name: 'broken', type: 'Balancer' };
+  const services = [CONFIGURED, inside, broken];
+  await using scene = await managedScene({ settings: { services } });
   const { code, stdout } = await sekisho(scene.topo, 'status', '-o', 'json');
-  const { problems, warnings, services }: StatusReport = JSON.parse(stdout);
-  assert.deepEqual([code, services?.rejected, warnings], [1, 1, []]);
-  assert.match(problems.join('\n'), /^service inside: .*10\.0\.1\.77 lies in a pod range/);
+  const { problems, warnings, services: counts }: StatusReport = JSON.parse(stdout);
+  assert.deepEqual([code, problems, counts?.total, counts?.rejected], [0, [], 3, 2]);
+  assert.match(warnings.join('\n'), /^service inside: .*10\.0\.1\.77 lies in a pod range/m);
+  assert.match(warnings.join('\n'), /^service broken: .*services\[2\]\.type: expected ClusterIP/m);
   const listed = await sekisho(scene.topo, 'service', 'list');
-  const line = listed.stdout.split('\n').find((text) => text.includes('inside'));
+  const line = (name: string) =>
+    listed.stdout.split('\n').find((text) => text.includes(name)) ?? '';
   assert.match(
-    line ?? '',
+    line('inside'),
     /^- +inside +ClusterIP +10\.0\.1\.77:80\/TCP +- .* rejected: .*pod range/,
   );
+  assert.match(
+    line('broken'),
+    /^- +broken +- +- +- +0\/0 +- +rejected: .*type: expected ClusterIP/,
+  );
+  const asked = await sekisho(scene.topo, 'service', 'get', 'broken');
+  assert.equal(asked.code, 1);
+  assert.match(asked.stderr, /^sekisho: service broken is rejected: .*expected ClusterIP/);
 });

@@ -42,7 +42,7 @@ const idle = reportStatus({
   endpoints: [],
   names: new Map([[2, 'eth0']]),
   maps: [],
-  services: { summary: summarizeServices([]), problems: [] },
+  services: summarizeServices([]),
   capabilities: undefined,
 });
 

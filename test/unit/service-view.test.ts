@@ -9,12 +9,8 @@ import { chooseService } from '../../agent/cli/service-choice.ts';
 import { detailLines, detailOf } from '../../agent/cli/service-detail.ts';
 import { serviceRows } from '../../agent/cli/service-lines.ts';
 import type { PinnedService } from '../../agent/cli/service-pins.ts';
-import {
-  serviceProblems,
-  summarizeServices,
-  summaryWords,
-} from '../../agent/cli/service-summary.ts';
-import { describeAbsent, describeService } from '../../agent/cli/service-view.ts';
+import { summarizeServices, summaryWords } from '../../agent/cli/service-summary.ts';
+import { describeAbsent, describeInvalid, describeService } from '../../agent/cli/service-view.ts';
 import type { ServiceView } from '../../agent/services/view.ts';
 
 const FRONTEND = { address: '172.190.0.17', port: 80, protocol: 'TCP' };
@@ -237,7 +233,9 @@ describe('the services in the status', () => {
     assert.equal(summaryWords(summarizeServices([])), 'none');
   });
 
-  it('that were rejected are problems, each reason once', () => {
-    assert.deepEqual(serviceProblems([ready, bad, bad]), [`service bad: ${problems[0]}`]);
+  it('that are not valid count beside the one whose name they have', () => {
+    const twin = describeInvalid({ name: 'web', reason: 'web stands at services[0].name already' });
+    const { total, ready: served, rejected } = summarizeServices([ready, twin, twin]);
+    assert.deepEqual([total, served, rejected], [3, 1, 2]);
   });
 });
