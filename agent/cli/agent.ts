@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
+import { loadConfigAside } from '../config/load-aside.ts';
 import { catchSignals } from '../daemon/signals.ts';
 import type { GlobalOptions } from './context.ts';
 
@@ -12,6 +13,6 @@ export function register(program: Command): void {
       const { config: file } = command.optsWithGlobals<GlobalOptions>();
       const config = loadConfig(file);
       const { runAgent } = await import('../daemon/agent.ts');
-      await runAgent(config, () => loadConfig(file), signals);
+      await runAgent(config, () => loadConfigAside(file), signals);
     });
 }

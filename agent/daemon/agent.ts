@@ -44,7 +44,7 @@ const DEFAULT_LISTEN = { host: '127.0.0.1', port: 9964 };
 /** What there is from the first moment on. */
 interface Surroundings {
   settings: Settings;
-  read: () => Config;
+  read: () => Promise<Config>;
   signals: Signals;
   notifier: Notifier;
   logger: Logger;
@@ -57,7 +57,7 @@ interface Surroundings {
  */
 export async function runAgent(
   config: Config,
-  read: () => Config,
+  read: () => Promise<Config>,
   signals: Signals,
 ): Promise<void> {
   const logger = createLogger(config.log.level);

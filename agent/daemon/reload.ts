@@ -17,8 +17,8 @@ export interface Settings {
 
 export interface ReloadParts {
   settings: Settings;
-  /** Reads the file again. Throws ConfigError. */
-  read(): Config;
+  /** Reads the file again. Throws E_CONFIG. */
+  read(): Promise<Config>;
   /** Loads the programs with other settings, attached nowhere yet. */
   load(config: Config): Promise<Datapath>;
   /** Serves metrics elsewhere, beside where they are served. */
@@ -86,7 +86,7 @@ export function createReloader(parts: ReloadParts): Reloader {
     notifier.reloading();
     const at = new Date().toISOString();
     try {
-      const next = read();
+      const next = await read();
       const keys = await change(next);
       last = { at, status: 'applied', keys };
       logger.info({ keys }, 'configuration reloaded');

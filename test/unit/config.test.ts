@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { checkConfig, loadConfig } from '../../agent/config/load.ts';
+import { loadConfigAside } from '../../agent/config/load-aside.ts';
 import type { Config } from '../../agent/config/schema.ts';
 import { ConfigError } from '../../agent/lib/errors.ts';
 
@@ -263,6 +264,37 @@ describe('loading a file', () => {
         return true;
       },
     );
+  });
+});
+
+describe('a file that is read beside other work', () => {
+  const comment = `# ${'x'.repeat(64 * 1024)}\n`;
+
+  for (const [size, before] of [
+    ['small', ''],
+    ['large', comment],
+  ] as const) {
+    it(`says the same as any other when it is ${size}, and as much about mistakes`, async (t) => {
+      const directory = mkdtempSync(join(tmpdir(), 'sekisho-config-'));
+      t.after(() => rmSync(directory, { recursive: true }));
+      const file = join(directory, 'config.yaml');
+      writeFileSync(file, `${before}gc: { min: 20s }\n`);
+      assert.deepEqual(await loadConfigAside(file), loadConfig(file));
+      writeFileSync(file, `${before}gc: { min: 0s }\nlog: { level: loud }\n`);
+      let known: unknown;
+      try {
+        loadConfig(file);
+      } catch (error) {
+        known = error;
+      }
+      assert.ok(known instanceof ConfigError);
+      const { code, message, hint } = known;
+      await assert.rejects(loadConfigAside(file), { code, message, hint });
+    });
+  }
+
+  it('is missing as any other', async () => {
+    await assert.rejects(loadConfigAside('/nonexistent/c.yaml'), { code: 'E_CONFIG' });
   });
 });
 
