@@ -166,7 +166,8 @@ async function open(tag: string, target: Target, timeout: number): Promise<void>
   }
 }
 
-function listenTo(socket: Socket, inbox: Mailbox, hear: (line: string) => void): void {
+/** Hands every line to `hear`, and closes the inbox with why there will be no more. */
+export function listenTo(socket: Socket, inbox: Mailbox, hear: (line: string) => void): void {
   socket.setNoDelay(true);
   socket.on('error', (error: NodeJS.ErrnoException) => inbox.close(error.code ?? error.message));
   socket.on('end', () => inbox.close('closed by the other side'));
@@ -219,7 +220,7 @@ function find(tag: string): Conversation {
   return conversation;
 }
 
-function endpoints(socket: Socket): Endpoint {
+export function endpoints(socket: Socket): Endpoint {
   const plain = (address = '') => address.replace(/^::ffff:/, '');
   return {
     localAddress: plain(socket.localAddress),
