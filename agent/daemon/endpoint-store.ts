@@ -1,11 +1,13 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { EndpointSpec } from '../engine/plan.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { formatAddress, parseAddress } from '../lib/ip.ts';
+import { readStored } from './stored.ts';
 
 const FILE = 'endpoints.json';
+const WHAT = 'endpoints that were added while running';
 
 const storedSchema = z.object({
   version: z.literal(1),
@@ -57,7 +59,7 @@ export function openEndpointStore(
   dropped: (endpoint: StoredEndpoint) => void = () => {},
 ): EndpointStore {
   const path = join(runDir, FILE);
-  const before = readStore(path);
+  const before = readStored(path, storedSchema, WHAT)?.endpoints ?? [];
   let endpoints = byName(before);
   const save = () => writeStore(path, [...endpoints.values()]);
 
@@ -167,24 +169,6 @@ function freeId(taken: Iterable<{ id: number }>): number {
   let id = 1;
   while (ids.has(id)) id++;
   return id;
-}
-
-function readStore(path: string): StoredEndpoint[] {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
-  try {
-    return storedSchema.parse(JSON.parse(text)).endpoints;
-  } catch (cause) {
-    throw new SekishoError('E_LAYOUT', `${path} cannot be understood`, {
-      cause,
-      hint: 'remove it; endpoints that were added while running are then forgotten',
-    });
-  }
 }
 
 /** In one step: a reader, or a crash of the daemon or the machine, sees the old file or the new. */

@@ -1,12 +1,13 @@
-import { readFileSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { serviceSchema } from '../config/service-schema.ts';
 import { SekishoError } from '../lib/errors.ts';
 import type { ServiceSpec } from '../services/spec.ts';
+import { readStored } from './stored.ts';
 
 const FILE = 'services.json';
+const WHAT = 'services that were applied while running';
 
 /** As `ServiceSpec` has it: the timeout in seconds. */
 const storedSchema = z.object({
@@ -34,7 +35,7 @@ export function openServiceStore(runDir: string): ServiceStore {
     return text;
   };
   return {
-    before: readStore(path),
+    before: readStored(path, storedSchema, WHAT)?.services ?? [],
     async save(services) {
       const lines = Array.from(services, textOf).join(',\n');
       try {
@@ -53,22 +54,4 @@ async function replace(path: string, text: string): Promise<void> {
   await file.writeFile(text);
   await file.sync();
   await rename(`${path}.new`, path);
-}
-
-function readStore(path: string): ServiceSpec[] {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
-  try {
-    return storedSchema.parse(JSON.parse(text)).services;
-  } catch (cause) {
-    throw new SekishoError('E_LAYOUT', `${path} cannot be understood`, {
-      cause,
-      hint: 'remove it; services that were applied while running are then forgotten',
-    });
-  }
 }

@@ -344,3 +344,19 @@ test('without a record of ids none is given out that is in use', async () => {
   assert.deepEqual(idsOf(after).slice(0, 2), idsOf(before));
   assert.equal(new Set(idsOf(after)).size, 3);
 });
+
+test('the last indexes go from one service to another in one change', async () => {
+  const services = memoryServices();
+  const bench = start(services, noIds());
+  const everyPort = (address: string): Partial<ServiceSpec> => ({
+    name: address,
+    frontends: Array.from({ length: 65_535 }, (_, i) => {
+      return { address, port: i + 1, protocol: 'TCP' };
+    }),
+  });
+  await bench.apply([everyPort('10.96.0.1')]);
+  const { ids } = await bench.apply([everyPort('10.96.0.2')]);
+  assert.equal(new Set([...ids.values()].flatMap(({ revNat }) => revNat)).size, 65_535);
+  assert.equal(services.memory.ipv4.revNat.size, 65_535);
+  assert.equal(bench.flushed[0]?.ipv4.indexes.size, 65_535);
+});
