@@ -209,7 +209,7 @@ static __always_inline void ct_fill_handoff_new(struct handoff *handoff,
 	handoff->nat_port = 0;
 	handoff->fresh = !tcp || (packet->tcp_flags & TCP_SYN);
 	handoff->deferred = 0;
-	handoff->unmapped = 0;
+	handoff->unmapped = 1;
 	handoff->pod = 0;
 	handoff->identity = 0;
 	handoff->node_port = 0;
@@ -227,7 +227,7 @@ static __always_inline void ct_fill_handoff(struct ct *ct, enum ct_result result
 	ct->handoff.result = result;
 	ct->handoff.fresh = fresh;
 	ct->handoff.deferred = 0;
-	ct->handoff.unmapped = 0;
+	ct->handoff.unmapped = result == CT_ESTABLISHED && !ct->entry->nat_port;
 	ct->handoff.pod = 0;
 	ct->handoff.identity = 0;
 	ct->handoff.node_port = !!(ct->entry->flags & CT_NODE_PORT);

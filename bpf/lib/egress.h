@@ -163,7 +163,6 @@ static __noinline int egress_ask(const struct packet *packet, const struct devic
 		if (!device || !ip_addr_equal(&ct.entry->nat_addr, &device->addr))
 			handoff->nat_port = 0;
 		handoff->fresh = handoff->class == NAT_CLASS_SYN && tcp_opens(packet->tcp_flags);
-		handoff->unmapped = handoff->result == CT_ESTABLISHED && !ct.entry->nat_port;
 		return 0;
 	}
 	ct_fill_handoff_new(handoff, packet, now);

@@ -24,7 +24,7 @@ struct handoff {
 	__u8 class;      /* enum nat_class */
 	__u8 fresh;      /* a new connection begins with this packet */
 	__u8 deferred;   /* the CT entry is still to be created */
-	__u8 unmapped;   /* the CT entry does not know the port; never in cb */
+	__u8 unmapped;   /* the CT entry does not know the port */
 	__u8 pod;        /* a pod sent it, not the node; never in cb */
 	__be16 nat_port; /* to leave with, for this second; 0: look for the halves; never in cb */
 	__u32 identity;  /* of the pod */
@@ -41,7 +41,7 @@ enum tracked {
 };
 
 /* Changes with what the words mean, so that no other version's reader believes them. */
-#define HANDOFF_FORMAT 3
+#define HANDOFF_FORMAT 4
 
 static __always_inline __u32 handoff_magic(void)
 {
@@ -74,7 +74,7 @@ static __always_inline void handoff_write(struct __sk_buff *skb, const struct ha
 	CTX_STORE(skb, cb[1],
 		  handoff->result | handoff->class << 2 | handoff->fresh << 4 |
 			  handoff->deferred << 5 | handoff->node_port << 6 |
-			  handoff->rev_nat_index << 16);
+			  handoff->unmapped << 7 | handoff->rev_nat_index << 16);
 	CTX_STORE(skb, cb[2], handoff->expires);
 	CTX_STORE(skb, cb[3], identity);
 }
@@ -113,6 +113,7 @@ static __always_inline bool handoff_take(struct __sk_buff *skb, struct handoff *
 	handoff->fresh = word >> 4 & 1;
 	handoff->deferred = word >> 5 & 1;
 	handoff->node_port = word >> 6 & 1;
+	handoff->unmapped = word >> 7 & 1;
 	handoff->rev_nat_index = word >> 16;
 	handoff->expires = CTX_LOAD(skb, cb[2]);
 	handoff->pod = 1;

@@ -173,6 +173,9 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       rig.remove('ct_tcp', key(OUT, A, 40001, W, 9000));
       assertPacket(answer().packet, hopped(tcp(V, 82, A, 40001, 'SA')));
       assert.equal(rig.ct(key(OUT, A, 40001, W, 9000))?.rev_nat_index, 17);
+      rig.remove('ct_tcp', key(OUT, A, 40001, W, 9000));
+      out(tcp(A, 40001, V, 82, 'A'));
+      assert.equal(rig.ct(key(OUT, A, 40001, W, 9000))?.nat_port, 40001, 'its halves tell it');
     });
 
     test('a pod that is its own backend meets the loopback address', () => {
