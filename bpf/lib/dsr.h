@@ -75,32 +75,6 @@ static __always_inline void dsr_learn(struct ct_entry *in, const struct packet *
 	in->looked = 0;
 }
 
-static __always_inline void dsr_expire(__u32 *expires, __u32 now)
-{
-	__u32 found = READ_ONCE(*expires);
-
-	if (!clock_expired(found, now))
-		__sync_val_compare_and_swap(expires, found, now);
-}
-
-/* Ends the flow that the pod began when nobody knew that it answers this one: what is left
- * of it would have the pod's packets leave as the node. */
-static __noinline void dsr_end_own(const struct packet *packet, __u32 now)
-{
-	struct nat_entry *forward;
-	struct ct_entry *own;
-	struct tuple key;
-
-	tuple_reverse(&key, &packet->tuple, KIND_OUT);
-	own = ct_lookup(&key);
-	if (!own || (own->seen & CT_SEEN_BOTH) != CT_SEEN_TX)
-		return;
-	dsr_expire(&own->expires, now);
-	forward = table_lookup(TABLE_SNAT, &key);
-	if (forward)
-		dsr_expire(&forward->expires, now);
-}
-
 /* The backend's node: the entries of a packet's flow. 0 or a drop reason. */
 static __noinline int dsr_track(struct __sk_buff *skb, const struct packet *packet,
 				const struct geneve_ends *ends, __u32 now)
@@ -118,7 +92,7 @@ static __noinline int dsr_track(struct __sk_buff *skb, const struct packet *pack
 	ct.opener = true;
 	ct_track(skb, packet, CT_RX, now, &ct);
 	if (ct.handoff.result == CT_NEW)
-		dsr_end_own(packet, now);
+		service_end_own(packet, now);
 	if (!ct.entry) {
 		if (ct_create(skb, packet, &ct.key, &origin, now))
 			return -DROP_CT_INSERT;

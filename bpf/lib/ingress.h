@@ -139,6 +139,9 @@ static __noinline int ingress_to_backend(struct __sk_buff *skb, const struct pac
 	ct->companion = true;
 	ct_track(skb, packet, CT_RX, now, ct);
 	ct_stamp(ct);
+	/* of TCP that nobody knew nothing has left */
+	if (ct->handoff.result == CT_NEW && packet->l4 != L4_TCP)
+		service_end_own(packet, now);
 	drop = endpoint_record(skb, packet, ct, IDENTITY_WORLD, now);
 	if (drop)
 		return drop;

@@ -165,6 +165,35 @@ static __always_inline void service_follow(const struct tuple *flow, struct ct_e
 	service_copy(flow, KIND_OUT, in, now);
 }
 
+static __always_inline void service_expire(__u32 *expires, __u32 now)
+{
+	__u32 found = READ_ONCE(*expires);
+
+	if (!clock_expired(found, now))
+		__sync_val_compare_and_swap(expires, found, now);
+}
+
+/* Ends the flow that the pod began when nobody knew that it answers this one: what is left
+ * of it would have the pod's packets leave as the node. */
+__noinline int service_end_own(const struct packet *packet, __u32 now)
+{
+	struct nat_entry *forward;
+	struct ct_entry *own;
+	struct tuple key;
+
+	if (!packet)
+		return 0;
+	tuple_reverse(&key, &packet->tuple, KIND_OUT);
+	own = ct_lookup(&key);
+	if (!own || (own->seen & CT_SEEN_BOTH) != CT_SEEN_TX)
+		return 0;
+	service_expire(&own->expires, now);
+	forward = table_lookup(TABLE_SNAT, &key);
+	if (forward)
+		service_expire(&forward->expires, now);
+	return 0;
+}
+
 static __always_inline bool service_is_backend(const struct packet *packet)
 {
 	struct backend_address key = {

@@ -309,6 +309,26 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       }
     });
 
+    test('a datagram that nobody knew takes no answers once the client speaks again', () => {
+      const { rig, rows, world, out, fromA } = use();
+      rows.frontend({ address: N, port: 30001, id: 8, index: 26, protocol: 17 });
+      rows.backend({ id: 26, address: A, port: 8080, service: 8, protocol: 17 });
+      rows.table(8, [26]);
+      world(udp(W, 50003, N, 30001));
+      for (const kind of [SVC, OUT, IN]) {
+        const [dst, dport] = kind === SVC ? ([N, 30001] as const) : ([A, 8080] as const);
+        assert.ok(rig.remove('ct_any', key(kind, W, 50003, dst, dport, 17)));
+      }
+      out(udp(A, 8080, W, 50003));
+      const stray = key(OUT, A, 8080, W, 50003, 17);
+      assertPacket(
+        out(udp(A, 8080, W, 50003)).packet,
+        hopped(udp(N, rig.nat(stray)?.port ?? 0, W, 50003)),
+      );
+      world(udp(W, 50003, N, 30001));
+      assertPacket(fromA(udp(A, 8080, W, 50003)).packet, hopped(udp(N, 30001, W, 50003)));
+    });
+
     test('an answer whose frontend is gone is dropped', () => {
       rowsOf();
       const { rows, world, fromA } = use();
