@@ -51,6 +51,9 @@ static __noinline int endpoint_track_receive(struct __sk_buff *skb, const struct
 	}
 	if (ct->handoff.result == CT_REPLY && ct->handoff.rev_nat_index)
 		return service_untranslate(skb, packet, ct->handoff.rev_nat_index);
+	/* an old entry took the connection in, and may have been another service's */
+	if (ct->handoff.result == CT_NEW && ct->entry)
+		ct->entry->rev_nat_index = ct->rev_nat_index;
 	return endpoint_record(skb, packet, ct, identity, now);
 }
 
@@ -321,6 +324,8 @@ static __always_inline int endpoint_receive(struct __sk_buff *skb, const struct 
 
 		ct_init(&ct, true);
 		drop = endpoint_track_receive(skb, packet, &ct, from ? from->identity : 0, now);
+		if (!drop && ct.handoff.result == CT_NEW && endpoint_is_pod(from))
+			service_tell_backend(packet, now);
 	}
 	handoff_scrub(skb);
 	return drop;

@@ -194,6 +194,27 @@ __noinline int service_end_own(const struct packet *packet, __u32 now)
 	return 0;
 }
 
+/* The stack brought a client's first packet from a pod of this node to its backend's link:
+ * of a service's flow the backend's IN says so like the client's OUT, which it may have to
+ * bring back. */
+__noinline int service_tell_backend(const struct packet *packet, __u32 now)
+{
+	struct ct_entry *out, *in;
+	struct tuple key;
+
+	if (!packet)
+		return 0;
+	key = packet->tuple;
+	out = ct_lookup(&key);
+	if (!out || clock_expired(out->expires, now) || !out->rev_nat_index)
+		return 0;
+	key.kind = KIND_IN;
+	in = ct_lookup(&key);
+	if (in)
+		in->rev_nat_index = out->rev_nat_index;
+	return 0;
+}
+
 static __always_inline bool service_is_backend(const struct packet *packet)
 {
 	struct backend_address key = {

@@ -122,6 +122,19 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       }
     });
 
+    test('an old entry that takes a connection in brings the other one back as well', () => {
+      const { rig, fromA, fromB } = use();
+      fromA(tcp(A, 59535, V, 80));
+      fromB(tcp(B, 8080, A, 59535, 'SA'));
+      const inward = key(IN, A, 59535, B, 8080);
+      rig.patchCt(inward, { expires: rig.now() - 1 });
+      fromA(tcp(A, 59535, V, 80, 'A'));
+      assert.equal(rig.ct(inward)?.rev_nat_index, 15);
+      rig.remove('ct_tcp', key(OUT, A, 59535, B, 8080));
+      const { packet } = fromB(tcp(B, 8080, A, 59535, 'A'));
+      assertPacket(packet, hopped(tcp(V, 80, A, 59535, 'A')));
+    });
+
     test('with nothing left, the backend’s answer is dropped and the client’s packet repairs', () => {
       const { rig, fromA, fromB } = use();
       fromA(tcp(A, 59532, V, 80));
@@ -737,6 +750,20 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         rig.run('from_endpoint', reply, { device: 'b' });
         const got = rig.run('to_endpoint', reply, { ingressIfindex: rig.ifindex.b });
         assertPacket(got.packet, tcp(V, 80, A, 1000, 'SA'));
+      });
+
+      test('the backend’s entry brings the client’s back', () => {
+        const { rig, rows, fromA } = use();
+        rows.frontend({ address: V, port: 81, id: 9, index: 27 });
+        rows.backend({ id: 27, address: B, port: 8080, service: 9 });
+        rows.table(9, [27]);
+        const first = fromA(tcp(A, 1001, V, 81));
+        rig.run('to_endpoint', first.packet, { device: 'b', ingressIfindex: rig.ifindex.a });
+        rig.remove('ct_tcp', key(OUT, A, 1001, B, 8080));
+        const reply = buildPacket(tcp(B, 8080, A, 1001, 'A'));
+        rig.run('from_endpoint', reply, { device: 'b' });
+        const got = rig.run('to_endpoint', reply, { ingressIfindex: rig.ifindex.b });
+        assertPacket(got.packet, tcp(V, 81, A, 1001, 'A'));
       });
     },
     { fastRouting: false },
