@@ -8,7 +8,7 @@ import {
   type Table,
   type Translation,
 } from '../lib/tables.ts';
-import type { Family } from '../lib/topology.ts';
+import type { Family, Node } from '../lib/topology.ts';
 
 export type RecordName = 'forward' | 'reverse' | 'ct';
 
@@ -32,9 +32,8 @@ export interface Tables extends Disposable {
   snat: Table;
 }
 
-/** The tables of the scene's first node. */
-export function openTables({ topo }: Scene, family: Family): Tables {
-  const node = nth(topo.nodes);
+/** The tables of the scene's first node, or of another. */
+export function openTables({ topo }: Scene, family: Family, node: Node = nth(topo.nodes)): Tables {
   using stack = new DisposableStack();
   const open = (name: Parameters<typeof openTable>[2]) => stack.use(openTable(node, family, name));
   const tables = { tcp: open('ct_tcp'), any: open('ct_any'), snat: open('snat') };

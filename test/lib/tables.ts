@@ -20,7 +20,7 @@ export interface Translation {
 
 export type TableName = 'ct_tcp' | 'ct_any' | 'snat';
 
-export const KIND = { OUT: 0, IN: 1, RELATED: 2 } as const;
+export const KIND = { OUT: 0, IN: 1, RELATED: 2, SVC: 4 } as const;
 
 /** A CT entry begins with the second that it expires at. */
 const EXPIRES_OFFSET = 0;
