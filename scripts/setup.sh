@@ -40,6 +40,10 @@ if [ "$(id -u)" = 0 ] && ! has systemd-nspawn >/dev/null 2>&1; then
   wanted=systemd-container${version:+=$version}
 fi
 
+# tshark is another reader of what goes through the tunnel, in one test.
+reader=
+[ "$(id -u)" != 0 ] || has tshark >/dev/null 2>&1 || reader=tshark
+
 # promtool checks the alert rules. It comes with a server that would start and listen, so its
 # package is not installed: the program alone is taken out of it, into build/tools.
 promtool=
@@ -63,7 +67,7 @@ install() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >>"$log" 2>&1
 }
 
-if [ -n "$missing$wanted$promtool" ]; then
+if [ -n "$missing$wanted$reader$promtool" ]; then
   if [ -n "$missing" ] && [ "$(id -u)" != 0 ]; then
     echo "setup: these packages are missing, and installing them takes root:$missing" >&2
     exit 1
@@ -76,6 +80,8 @@ if [ -n "$missing$wanted$promtool" ]; then
   [ -z "$missing" ] || install $missing || { tail -n 20 "$log" >&2; exit 1; }
   [ -z "$wanted" ] || install "$wanted" ||
     echo "setup: no $wanted to be had; the test that starts the unit will be skipped"
+  [ -z "$reader" ] || install "$reader" ||
+    echo 'setup: no tshark to be had; the test that reads the tunnel with it will be skipped'
   [ -z "$promtool" ] || fetch_promtool ||
     echo 'setup: no promtool to be had; the tests of the alert rules will be skipped'
 fi
