@@ -6,6 +6,7 @@ import { readCounters } from '../../agent/tables/counters.ts';
 import { startAgent } from '../lib/daemon.ts';
 import { dissect } from '../lib/dissect.ts';
 import { buildTunnelled, readTunnelled } from '../lib/geneve.ts';
+import { atLength } from '../lib/long.ts';
 import { type Peer, startPeer } from '../lib/peer.ts';
 import { openWire } from '../lib/raw-socket.ts';
 import { bareScene, nth, type Scene } from '../lib/scene.ts';
@@ -13,13 +14,12 @@ import { KIND, openTable } from '../lib/tables.ts';
 import { type Addresses, FAMILIES, type Family, type Node } from '../lib/topology.ts';
 import { affordably, until } from '../lib/wait.ts';
 
-const BULK = affordably(64e6);
+const BULK = affordably(atLength(64e6, 1e9));
 const VIP: Addresses = { ipv4: '198.51.100.10', ipv6: '2001:db8:9::10' };
 const PORT = 80;
 const BULK_PORT = 81;
 /** What is added to a frontend's port for the backend's. */
 const SERVED = 8000;
-const SVC = 4;
 const OVERHEAD = { ipv4: 62, ipv6: 74 };
 
 /** A service whose address the network sends to the first node; its backend is on the second. */
@@ -149,7 +149,7 @@ async function checkMiddle({ middle }: Served, family: Family) {
   for (const name of ['ct_tcp', 'snat'] as const) {
     using table = openTable(middle, family, name);
     const kinds = (await table.entries()).map(({ key }) => key.kind);
-    assert.deepEqual(new Set(kinds), new Set(name === 'snat' ? [] : [SVC]));
+    assert.deepEqual(new Set(kinds), new Set(name === 'snat' ? [] : [KIND.SVC]));
   }
 }
 
