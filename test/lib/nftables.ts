@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { run } from './command.ts';
+import type { Namespace } from './netns.ts';
 import type { Topology } from './topology.ts';
 
 /**
@@ -23,8 +24,12 @@ export async function masqueradeWithNftables(
         oifname eth0 ip6 saddr ${node.podCIDRs.ipv6} ${action}
       }
     }`;
-  const enter = ['nsenter', `--net=/run/netns/${topo.node.name}`];
-  await run([...enter, 'nft', '-f', '-'], { input: rules });
+  await applyRules(topo.node, rules);
+}
+
+/** Adds what a file of nftables rules says to a namespace. */
+export async function applyRules(ns: Namespace, rules: string): Promise<void> {
+  await run(['nsenter', `--net=/run/netns/${ns.name}`, 'nft', '-f', '-'], { input: rules });
 }
 
 /** The reason to skip, or false. */

@@ -1,6 +1,6 @@
-import { run } from '../../lib/command.ts';
 import { type Settings, startAgent } from '../../lib/daemon.ts';
 import type { Namespace } from '../../lib/netns.ts';
+import { applyRules } from '../../lib/nftables.ts';
 import { nth } from '../../lib/scene.ts';
 import type { Field } from './compare.ts';
 import { balanceWithIpvs, ipvsIsMissing } from './ipvs.ts';
@@ -15,6 +15,8 @@ import { makeVariant, openEach, type Variant } from './variant.ts';
 
 export const BALANCERS = ['nftables', 'ipvs', 'sekisho'] as const;
 export type Balancer = (typeof BALANCERS)[number];
+
+const BY_STACK = { nftables: 'all', ipvs: 'answers', sekisho: 'none' } as const;
 
 /** Who is not measured on this machine, and why. */
 export type Skipped = Partial<Record<Balancer, string>>;
@@ -45,7 +47,7 @@ async function openBalancer(name: Balancer, path: ServicePath): Promise<Variant>
   const way = {
     name,
     peer: hides ? nth(topo.nodes).addresses.ipv4 : client,
-    byStack: !own,
+    byStack: BY_STACK[name],
     tracked: name === 'nftables' || (name === 'ipvs' && hides),
   };
   return makeVariant(topo, { way, ends }, async () => {
@@ -96,5 +98,5 @@ async function balanceWithNftables(ns: Namespace, place: Place): Promise<void> {
         ${masquerade}
       }
     }`;
-  await run(['nsenter', `--net=/run/netns/${ns.name}`, 'nft', '-f', '-'], { input: rules });
+  await applyRules(ns, rules);
 }

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { run } from '../../lib/command.ts';
 import { type Namespace, sysctl } from '../../lib/netns.ts';
+import { applyRules } from '../../lib/nftables.ts';
 import type { Place } from './service-paths.ts';
 
 /** Why IPVS cannot be measured here, or false. Loads the kernel's module where it is one. */
@@ -21,10 +21,14 @@ export async function balanceWithIpvs(ns: Namespace, place: Place): Promise<void
   if (path.address) await ns.ip(`addr add ${path.address}/32 dev lo`);
   if (path.client === 'world') {
     await sysctl(ns, { 'net.ipv4.vs.conntrack': 1 });
-    const rule = `ip daddr ${backend.address} tcp dport ${backend.port} masquerade`;
-    const chain = `chain postrouting { type nat hook postrouting priority srcnat; ${rule}; }`;
-    const input = `table ip services { ${chain} }`;
-    await run(['nsenter', `--net=/run/netns/${ns.name}`, 'nft', '-f', '-'], { input });
+    const rules = `
+      table ip services {
+        chain postrouting {
+          type nat hook postrouting priority srcnat;
+          oifname eth0 ip daddr ${backend.address} tcp dport ${backend.port} masquerade
+        }
+      }`;
+    await applyRules(ns, rules);
   }
   await ns.exec('ipvsadm', '-A', '-t', service ?? '', '-s', 'rr');
   await ns.exec('ipvsadm', '-a', '-t', service ?? '', '-r', server ?? '', '-m');

@@ -23,11 +23,11 @@ export interface VariantSettings {
 }
 
 /** Who translates, and whether packets pass the node's own forwarding. */
-const NATURE: Record<VariantName, { masquerades: boolean; byStack: boolean }> = {
-  plain: { masquerades: false, byStack: true },
-  nftables: { masquerades: true, byStack: true },
-  redirect: { masquerades: false, byStack: false },
-  sekisho: { masquerades: true, byStack: false },
+const NATURE: Record<VariantName, { masquerades: boolean; byStack: 'all' | 'none' }> = {
+  plain: { masquerades: false, byStack: 'all' },
+  nftables: { masquerades: true, byStack: 'all' },
+  redirect: { masquerades: false, byStack: 'none' },
+  sekisho: { masquerades: true, byStack: 'none' },
 };
 
 /** Builds pod, node and world, and what is between them in this variant. */
