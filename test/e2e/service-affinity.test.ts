@@ -35,6 +35,8 @@ const MOVING: Addresses = { ipv4: '198.51.100.22', ipv6: '2001:db8:9::22' };
 /** Of the next connection: no two come from the same port, which would lead back as well. */
 let stickyPort = 10_000;
 
+const HEAVIEST = { weight: 65_535 };
+
 type Plan = Record<string, object | null>;
 
 test('a client has the backend that it had', async (t) => {
@@ -122,6 +124,7 @@ async function checkKept(t: TestContext, stage: Stage): Promise<void> {
   for (const [what, change] of [
     ['leaves', null],
     ['is drained', { state: 'terminating' }],
+    ['loses its weight', { weight: 0 }],
   ] as const) {
     await t.test(`until the backend ${what}: then another, for good`, async () => {
       const gone = nth(homes);
@@ -138,20 +141,21 @@ async function checkKept(t: TestContext, stage: Stage): Promise<void> {
   }
 }
 
-/** A backend with a weight of 0 has who comes back to it, and nobody else. */
+/** A backend that is outweighed has who comes back to it, and nobody else. */
 async function checkForgotten(t: TestContext, stage: Stage): Promise<void> {
   await t.test('as long as the timeout says', async () => {
     const homes = {
       long: await stickyHomes(stage, 'long'),
       brief: await stickyHomes(stage, 'brief', 1),
     };
-    const weightless = homes.brief.find((name) => homes.long.includes(name));
-    assert.ok(weightless, JSON.stringify(homes));
-    await applySticky(stage, { [weightless]: { weight: 0 } });
+    const outweighed = homes.brief.find((name) => homes.long.includes(name));
+    assert.ok(outweighed, JSON.stringify(homes));
+    const others = stage.servers.filter(({ name }) => name !== outweighed);
+    await applySticky(stage, Object.fromEntries(others.map(({ name }) => [name, HEAVIEST])));
     for (const family of FAMILIES) await untilExpired(stage, family);
     assert.deepEqual(await stickyHomes(stage, 'long'), homes.long);
     const after = await stickyHomes(stage, 'brief', 1);
-    assert.ok(!after.includes(weightless), `${weightless} among ${after}`);
+    assert.ok(!after.includes(outweighed), `${outweighed} among ${after}`);
   });
 }
 

@@ -41,6 +41,7 @@ const NEWCOMERS = TARGETS.flatMap(({ target }) => [
 ]);
 /** Of clients that come back: their ports, by how they end, and how many there are at a target. */
 const REGULAR = { fin: 3000, rst: 4000, target: 100, count: 24 };
+const HEAVIEST = { weight: 65_535 };
 
 type End = 'fin' | 'rst';
 
@@ -147,8 +148,8 @@ async function checkNone(load: Load): Promise<void> {
 }
 
 /**
- * With a weight of 0 a backend takes nothing new: only who was there a moment ago finds it, by the
- * entry of the connection that is over, until that is flushed.
+ * A backend that is outweighed stands in no slot of the table, yet takes who comes: only who was
+ * there a moment ago finds it, by the entry of the connection that is over, until that is flushed.
  */
 async function checkReturn(load: Load, name: string, end: End): Promise<void> {
   const { node, agent } = load.stage.first;
@@ -162,7 +163,8 @@ async function checkReturn(load: Load, name: string, end: End): Promise<void> {
 
   await change(load, {});
   const before = await homes(regulars);
-  await change(load, { [name]: { weight: 0 } });
+  const heavier = load.names.filter((other) => other !== name);
+  await change(load, Object.fromEntries(heavier.map((other) => [other, HEAVIEST])));
   for (const [i, { target }] of TARGETS.entries()) {
     const own = regulars.filter((number) => before[i]?.[number] === name);
     assert.ok(own.length > 0, target);
