@@ -14,6 +14,11 @@ export const OLDER: Edit[] = [
   })),
   { file: ABI, find: '\t__u32 backend_id;\n', put: '' },
   { file: 'bpf/lib/conntrack.h', find: '\tentry->backend_id = 0;\n', put: '' },
+  ...Array.from({ length: 4 }, () => ({
+    file: 'bpf/lib/service.h',
+    find: 'entry->backend_id',
+    put: 'entry->src_identity',
+  })),
   { file: ABI, find: '\t__u32 created; /* s */\n', put: '' },
   { file: ABI, find: 'struct nat_entry {\n', put: 'struct nat_entry {\n\t__u32 created;\n' },
   { file: ABI, find: '(COUNTER_COUNT ==', put: '(COUNTER_COUNT - 1 ==' },
