@@ -25,7 +25,7 @@ interface Case {
 const noTcx = ATTACH_MODES.find(({ attach }) => attach === 'tcx')?.skip;
 const usual = noTcx ? 'tc' : 'tcx';
 const CASES: Case[] = [
-  { name: 'the first one', before: 'nothing', attach: usual, stride: 3 },
+  { name: 'the first one', before: 'nothing', attach: usual, stride: 2 },
   { name: 'one that replaces links', before: 'same', attach: 'tcx', stride: 2 },
   { name: 'one that replaces filters', before: 'same', attach: 'tc', stride: 5 },
   { name: 'one that carries tables over', before: 'older', attach: usual, stride: 3 },
