@@ -162,20 +162,27 @@ static __noinline int endpoint_unserved(struct __sk_buff *skb, const struct pack
 /* Its backend is who sent it. */
 #define ENDPOINT_LOOPS    2
 
+/* Finds a pod's packet to a service its backend. 0 or a drop reason, or UNSERVED. */
+__noinline int endpoint_serve(struct __sk_buff *skb, const struct packet *packet, __u32 now,
+			      struct service_hit *hit)
+{
+	struct service_ask ask = { .packet = packet, .now = now };
+
+	if (!packet || !hit || !service_asked_inside(&ask))
+		return ENDPOINT_UNSERVED;
+	if (ask.service->flags & SERVICE_ANY_PORT)
+		return service_refuse(&ask, DROP_SERVICE_UNKNOWN_PORT);
+	return service_connect(skb, &ask, hit);
+}
+
 /* A packet to a service goes to its backend, which it names from here on. 0 or a drop
  * reason, or one of these. */
 static __noinline int endpoint_open(struct __sk_buff *skb, struct packet *packet, struct ct *ct,
 				    __u32 now)
 {
-	struct service_ask ask = { .packet = packet, .now = now };
-	struct service_hit hit;
-	int drop;
+	struct service_hit hit = {};
+	int drop = endpoint_serve(skb, packet, now, &hit);
 
-	if (!service_asked_inside(&ask))
-		return ENDPOINT_UNSERVED;
-	if (ask.service->flags & SERVICE_ANY_PORT)
-		return service_refuse(&ask, DROP_SERVICE_UNKNOWN_PORT);
-	drop = service_connect(skb, &ask, &hit);
 	if (drop == -DROP_SERVICE_NO_BACKEND)
 		return icmp_reply_drop(skb, packet, DROP_SERVICE_NO_BACKEND, now);
 	if (!drop)

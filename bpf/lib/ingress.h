@@ -199,21 +199,28 @@ static __always_inline int ingress_refuses(const struct service_ask *ask)
 #define INGRESS_TO_BACKEND (VERDICT_COUNT + 1)
 #define INGRESS_TO_TUNNEL  (VERDICT_COUNT + 2)
 
+/* Finds the network's packet to a service its backend. 0 or a drop reason, or NO_SERVICE. */
+__noinline int ingress_serve(struct __sk_buff *skb, const struct packet *packet, bool node,
+			     __u32 now, struct service_hit *hit)
+{
+	struct service_ask ask = { .packet = packet, .now = now };
+	int drop;
+
+	if (!packet || !hit || !service_asked_outside(&ask, node))
+		return INGRESS_NO_SERVICE;
+	drop = ingress_refuses(&ask);
+	return drop ? drop : service_connect(skb, &ask, hit);
+}
+
 /* A packet to an address that is no pod's: the node's if `node`. With a service, ct->key is
  * whom the client asked. */
 static __noinline int ingress_ask(struct __sk_buff *skb, struct packet *packet, bool node,
 				  struct ct *ct, __u32 now)
 {
-	struct service_ask ask = { .packet = packet, .now = now };
-	struct service_hit hit;
-	int drop;
+	struct service_hit hit = {};
+	int drop = ingress_serve(skb, packet, node, now, &hit);
 
-	if (!service_asked_outside(&ask, node))
-		return INGRESS_NO_SERVICE;
 	ct->key = packet->tuple;
-	drop = ingress_refuses(&ask);
-	if (!drop)
-		drop = service_connect(skb, &ask, &hit);
 	if (!drop)
 		drop = service_translate(skb, packet, &hit);
 	if (drop)
