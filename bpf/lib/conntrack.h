@@ -74,8 +74,8 @@ static __always_inline __u32 ct_first_expiry(const struct packet *packet, __u32 
 }
 
 /* The first packet of a connection, in an entry that is new, or was another's. */
-static __always_inline void ct_open(struct ct_entry *entry, const struct packet *packet,
-				    enum ct_dir dir, __u32 now)
+static __always_inline void ct_begin(struct ct_entry *entry, const struct packet *packet,
+				     enum ct_dir dir, __u32 now)
 {
 	bool tx = dir == CT_TX;
 
@@ -90,6 +90,15 @@ static __always_inline void ct_open(struct ct_entry *entry, const struct packet 
 	entry->packets = 0;
 	entry->bytes = 0;
 	WRITE_ONCE(entry->expires, ct_first_expiry(packet, now));
+}
+
+/* The same, read once by the verifier. */
+__noinline int ct_open(struct ct_entry *entry, const struct packet *packet, enum ct_dir dir,
+		       __u32 now)
+{
+	if (entry && packet)
+		ct_begin(entry, packet, dir, now);
+	return 0;
 }
 
 static __always_inline void ct_account(struct ct_entry *entry, const struct __sk_buff *skb)
@@ -121,10 +130,18 @@ static __always_inline bool ct_advance(struct ct_entry *entry, const struct pack
 {
 	__u16 flags = entry->flags;
 	__u8 seen = entry->seen;
+	volatile __u16 next_flags;
+	volatile __u8 next_seen;
 	__u32 expires;
 
 	if (packet->l4 == L4_TCP) {
 		expires = tcp_advance(entry, dir, packet->tcp_flags, now, &flags, &seen);
+		/* by way of the stack: what the verifier knows of them would have it follow
+		 * each way out of tcp_advance() on alone */
+		next_flags = flags;
+		next_seen = seen;
+		flags = next_flags;
+		seen = next_seen;
 	} else {
 		seen |= dir == CT_TX ? CT_SEEN_TX : CT_SEEN_RX;
 		expires = now + config.timeout_any;
@@ -413,7 +430,7 @@ __noinline int ct_write(struct __sk_buff *skb, const struct packet *packet,
 	entry.src_identity = origin->src_identity;
 	/* The kind says who sent it: an OUT entry made from a reply is the peer's. */
 	sent = key.kind == KIND_OUT && ip_addr_equal(&key.saddr, &packet->tuple.saddr);
-	ct_open(&entry, packet, sent ? CT_TX : CT_RX, now);
+	ct_begin(&entry, packet, sent ? CT_TX : CT_RX, now);
 	entry.flags |= origin->flags;
 	entry.rev_nat_index = origin->rev_nat_index;
 	if (config.accounting) {

@@ -176,7 +176,7 @@ static __noinline int service_record(struct __sk_buff *skb, const struct service
 			return 0;
 	}
 	entry->src_identity = 0;
-	ct_open(entry, packet, CT_TX, ask->now);
+	ct_begin(entry, packet, CT_TX, ask->now);
 	entry->backend_id = id;
 	entry->rev_nat_index = ask->service->rev_nat_index;
 	WRITE_ONCE(entry->expires, service_expiry(packet, entry->flags, ask->now));
