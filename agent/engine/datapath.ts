@@ -45,7 +45,7 @@ export interface PreparedDatapath extends Disposable {
   smallestTable: number;
   /** Paths whose maps are not those that a loaded datapath goes on with. */
   strangers(loaded: Datapath): string[];
-  /** Loads both families, and pins the maps that are new. Throws E_LOAD. */
+  /** Loads the families, and pins the maps that are new. Throws E_LOAD. */
   load(settings: LoadSettings): Promise<Datapath>;
 }
 
@@ -59,6 +59,8 @@ export interface DatapathOptions {
   bpffs: string;
   sizes: TableSizes;
   logger: Logger;
+  /** Both, unless a test needs only one: a load takes a second of the verifier's time. */
+  families?: readonly Family[];
 }
 
 /**
@@ -73,7 +75,7 @@ export function prepareDatapath(options: DatapathOptions): PreparedDatapath {
   const pinned = pinnedProgramIds(options.bpffs);
   const users = record.staging.filter((id) => pinned.has(id));
   const known = { layouts: record.maps, inUse: users.length > 0 };
-  const families = FAMILIES.map((family): PreparedFamily => {
+  const families = (options.families ?? FAMILIES).map((family): PreparedFamily => {
     const object = objects.use(openObject(objectPath(`${family}.bpf.o`)));
     const context = { ...options, ...known, family, object, stack: maps };
     return { family, object, tables: findTables(context) };
@@ -135,7 +137,7 @@ function openLoaded(
   for (const table of tables) pinTable(table);
   const maps = stack.use(openMaps(tables));
   recoverTables(tables, maps);
-  sweepStaged(bpffs, replaced);
+  sweepStaged(families, bpffs, replaced);
   for (const { target } of tables) target?.close();
 
   const owned = stack.move();
@@ -198,7 +200,7 @@ function recoverTables(tables: readonly LoadedTable[], { map }: OpenMaps): void 
 }
 
 function idsOf(programs: Programs): number[] {
-  return FAMILIES.flatMap((family) => Object.values(programs[family]).map(({ id }) => id));
+  return Object.values(programs).flatMap((of) => Object.values(of).map(({ id }) => id));
 }
 
 function layoutsOf(tables: LoadedTable[]): LayoutRecord['maps'] {
@@ -237,9 +239,13 @@ function repairPin(map: BpfMap, path: string): void {
 }
 
 /** What starts that were cut short have staged and nobody goes on with. */
-function sweepStaged(bpffs: string, replaced: LoadedTable[]): void {
+function sweepStaged(
+  families: readonly PreparedFamily[],
+  bpffs: string,
+  replaced: LoadedTable[],
+): void {
   const used = new Set(replaced.map(({ path }) => stagedPin(path)));
-  for (const family of FAMILIES) {
+  for (const { family } of families) {
     const directory = familyDirectory(bpffs, family);
     for (const name of readdirSync(directory).filter(isStaged)) {
       const path = join(directory, name);

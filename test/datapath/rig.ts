@@ -204,7 +204,7 @@ export async function openRig(family: Family, settings: RigSettings = {}): Promi
   const quiet = () => {};
   const logger = { debug: quiet, info: quiet, warn: quiet, error: quiet };
   const sizes = { ct_tcp: tableSize, ct_any: tableSize, snat: tableSize };
-  const prepared = stack.use(prepareDatapath({ bpffs, sizes, logger }));
+  const prepared = stack.use(prepareDatapath({ bpffs, sizes, logger, families: [family] }));
   const loadSettings: LoadSettings = {
     secret: SECRET,
     hz: HZ,
