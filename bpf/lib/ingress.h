@@ -180,6 +180,14 @@ static __noinline int ingress_to_node(struct __sk_buff *skb, const struct packet
 	return drop ? drop : route_forward(skb, &route);
 }
 
+/* Does the network send in the name of somebody here? */
+static __noinline bool ingress_is_spoofed(const struct service_ask *ask)
+{
+	struct ip_addr source = ask->packet->tuple.saddr;
+
+	return endpoint_lookup(&source);
+}
+
 /* Why the network may not use a service, or 0. */
 static __always_inline int ingress_refuses(const struct service_ask *ask)
 {
@@ -191,7 +199,7 @@ static __always_inline int ingress_refuses(const struct service_ask *ask)
 		return service_refuse(ask, DROP_SERVICE_NOT_EXTERNAL);
 	if (!service_admits(ask))
 		return service_refuse(ask, DROP_SERVICE_SOURCE_RANGE);
-	return endpoint_lookup(&ask->packet->tuple.saddr) ? -DROP_SPOOFED_SOURCE : 0;
+	return ingress_is_spoofed(ask) ? -DROP_SPOOFED_SOURCE : 0;
 }
 
 /* Beside enum verdict: no service has this packet; its destination is a backend now. */
