@@ -92,7 +92,7 @@ static __always_inline void ct_begin(struct ct_entry *entry, const struct packet
 	WRITE_ONCE(entry->expires, ct_first_expiry(packet, now));
 }
 
-/* The same, read once by the verifier. */
+/* The same, read once by the verifier: where the stack has room for a call. */
 __noinline int ct_open(struct ct_entry *entry, const struct packet *packet, enum ct_dir dir,
 		       __u32 now)
 {

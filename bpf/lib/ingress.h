@@ -228,9 +228,10 @@ static __noinline int ingress_ask(struct __sk_buff *skb, struct packet *packet, 
 	struct service_hit hit = {};
 	int drop = ingress_serve(skb, packet, node, now, &hit);
 
+	if (drop)
+		return drop;
 	ct->key = packet->tuple;
-	if (!drop)
-		drop = service_translate(skb, packet, &hit);
+	drop = service_translate(skb, packet, &hit);
 	if (drop)
 		return drop;
 	if ((hit.flags & SERVICE_DSR) && !endpoint_is_pod(endpoint_lookup(&hit.backend)))
