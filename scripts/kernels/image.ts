@@ -45,7 +45,9 @@ function initramfs(tools: string, tree: string, version: string): Entry[] {
   const modules = rootModules(tree, version);
   const order = modules.map(({ name }) => `${name}\n`).join('');
   return [
-    ...['bin', 'dev', 'lower', 'modules', 'over', 'proc', 'root', 'sys'].map((path) => ({ path })),
+    ...['bin', 'dev', 'lower', 'modules', 'over', 'proc', 'sys', 'system'].map((path) => ({
+      path,
+    })),
     { path: 'bin/busybox', contents: readFileSync(toolPath(tools, 'busybox')) },
     { path: 'init', contents: readFileSync(join(import.meta.dirname, 'init.sh')) },
     { path: 'modules/order', contents: Buffer.from(order) },

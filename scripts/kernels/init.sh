@@ -9,7 +9,7 @@ while read -r module; do $busybox insmod "/modules/$module"; done </modules/orde
 $busybox mount -t virtiofs -o ro root /lower
 $busybox mount -t tmpfs tmpfs /over
 $busybox mkdir /over/upper /over/work
-$busybox mount -t overlay -o lowerdir=/lower,upperdir=/over/upper,workdir=/over/work overlay /root
-for directory in proc sys dev; do $busybox mount --move /$directory /root/$directory; done
-$busybox cp /guest.sh /root/in-guest.sh
-exec $busybox switch_root /root /bin/sh /in-guest.sh
+$busybox mount -t overlay -o lowerdir=/lower,upperdir=/over/upper,workdir=/over/work overlay /system
+for directory in proc sys dev; do $busybox mount --move /$directory /system/$directory; done
+$busybox cp /guest.sh /system/in-guest.sh
+exec $busybox switch_root /system /bin/sh /in-guest.sh
