@@ -27,7 +27,7 @@ interface Totals {
 }
 
 const ROOT = join(import.meta.dirname, '..');
-/** Two at a time, the longest first: most of them wait as much as they work. */
+/** Two at a time, the longest first. */
 const BESIDE: readonly Suite[] = [
   { name: 'daemon', isolated: true, concurrency: 1 },
   { name: 'datapath', isolated: true, concurrency: 1 },
