@@ -29,10 +29,15 @@ export interface Copier extends Disposable {
   copy(table: ConnectionTable, previous: BpfMap, signal?: AbortSignal): Promise<CopyResult>;
 }
 
+/** The file that declares a family's tables and what copies them. */
+export function copierPath(family: Family): string {
+  return objectPath(`${family}-copy.bpf.o`);
+}
+
 /** Loads the copier of one family against open maps. Throws E_LOAD when the kernel refuses it. */
 export async function loadCopier(family: Family, open: (name: string) => BpfMap): Promise<Copier> {
   const { tuple, copy_args } = layouts[family];
-  using object = openObject(objectPath(`${family}-copy.bpf.o`));
+  using object = openObject(copierPath(family));
   for (const name of object.maps()) {
     if (name !== KEYS && !name.includes('.')) object.reuseMap(name, open(name));
   }

@@ -1,11 +1,12 @@
 import { renameSync } from 'node:fs';
 import { unpin } from '../kernel/fs.ts';
-import { type BpfMap, createMapAsync } from '../kernel/map.ts';
+import type { BpfMap } from '../kernel/map.ts';
+import { openObject } from '../kernel/object.ts';
 import { SekishoError } from '../lib/errors.ts';
 import type { Family } from '../lib/ip.ts';
 import { type ConnectionTable, OUTER_SUFFIX } from '../tables/names.ts';
 import { CURRENT, PREVIOUS } from '../tables/slots.ts';
-import { type Copier, type CopyResult, loadCopier } from './copy.ts';
+import { type Copier, type CopyResult, copierPath, loadCopier } from './copy.ts';
 import { forgetLayout, recordLayout } from './layout-record.ts';
 import { mapPin, previousPin, stagedPin } from './pins.ts';
 import { tableLayout } from './table-layout.ts';
@@ -57,7 +58,7 @@ export async function resizeTable(
   const outer = maps.map(family, table + OUTER_SUFFIX);
   const old = maps.map(family, table);
   using undo = new DisposableStack();
-  const next = undo.use(await sizedLike(old, table, entries));
+  const next = undo.use(await createTable(family, table, entries));
   recordLayout(bpffs, next.id, tableLayout(family, table));
   undo.defer(() => forgetLayout(bpffs, next.id));
   pinAnew(next, stagedPin(path));
@@ -126,9 +127,13 @@ function copierOf({ maps, openCopier = loadCopier }: ResizeContext, family: Fami
   return openCopier(family, (name) => maps.map(family, name));
 }
 
-function sizedLike(old: BpfMap, table: ConnectionTable, maxEntries: number): Promise<BpfMap> {
-  const { keySize, valueSize, flags } = old;
-  return createMapAsync({ type: 'lru_hash', name: table, keySize, valueSize, flags, maxEntries });
+async function createTable(
+  family: Family,
+  table: ConnectionTable,
+  entries: number,
+): Promise<BpfMap> {
+  using object = openObject(copierPath(family));
+  return await object.createMap(table, entries);
 }
 
 /** What a resize that was cut short has left there belongs to nobody. */

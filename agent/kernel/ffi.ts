@@ -83,6 +83,7 @@ export interface Libbpf {
   bpf_map__value_size: Native<[map: MapPointer], number>;
   bpf_map__fd: Native<[map: MapPointer], Fd>;
   bpf_map__set_max_entries: Native<[map: MapPointer, entries: number], number>;
+  bpf_map__set_autocreate: Native<[map: MapPointer, autocreate: boolean], number>;
   bpf_map__reuse_fd: Native<[map: MapPointer, fd: Fd], number>;
   bpf_map__initial_value: Native<[map: MapPointer, size: Memory], Pointer<'data'> | null>;
   bpf_map__set_initial_value: Native<[map: MapPointer, data: Memory, size: number], number>;
@@ -135,6 +136,7 @@ const LIBBPF: Record<keyof Libbpf, string> = {
   bpf_map__value_size: 'uint32_t bpf_map__value_size(void *)',
   bpf_map__fd: 'int bpf_map__fd(void *)',
   bpf_map__set_max_entries: 'int bpf_map__set_max_entries(void *, uint32_t)',
+  bpf_map__set_autocreate: 'int bpf_map__set_autocreate(void *, bool)',
   bpf_map__reuse_fd: 'int bpf_map__reuse_fd(void *, int)',
   bpf_map__initial_value: 'void *bpf_map__initial_value(void *, void *)',
   bpf_map__set_initial_value: 'int bpf_map__set_initial_value(void *, void *, size_t)',

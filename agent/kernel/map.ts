@@ -262,24 +262,14 @@ export class BpfMap extends Owned {
 
 /** Creates a map that lives as long as it is open, pinned or used by a program. */
 export function createMap(shape: MapShape): BpfMap {
-  return created(shape, libbpf().bpf_map_create(...creation(shape)));
-}
-
-/** The same off the event loop: memory of a large map takes a while to get. */
-export async function createMapAsync(shape: MapShape): Promise<BpfMap> {
-  return created(shape, await callAsync(libbpf().bpf_map_create, ...creation(shape)));
-}
-
-function creation(shape: MapShape): Parameters<ReturnType<typeof libbpf>['bpf_map_create']> {
   const { type, name, keySize, valueSize, maxEntries, flags = 0, inner } = shape;
   if (!(Number.isInteger(maxEntries) && maxEntries >= 0 && maxEntries <= 0xffffffff)) {
     throw new RangeError(`${name}: ${maxEntries} is no number of entries`);
   }
-  const opts = new Opts(48).u32(24, inner ? inner[HANDLE].fd : 0).u32(28, flags);
-  return [MAP_TYPES[type], name.slice(0, 15), keySize, valueSize, maxEntries, opts.bytes];
-}
-
-function created({ name, maxEntries }: MapShape, rc: number): BpfMap {
+  const { bytes } = new Opts(48).u32(24, inner ? inner[HANDLE].fd : 0).u32(28, flags);
+  const short = name.slice(0, 15);
+  const { bpf_map_create: create } = libbpf();
+  const rc = create(MAP_TYPES[type], short, keySize, valueSize, maxEntries, bytes);
   return new BpfMap(check(rc, () => `create map ${name} (${maxEntries} entries)`) as Fd, name);
 }
 

@@ -110,14 +110,23 @@ export class BpfObject {
   /** Like `load`, off the event loop: the verifier may take seconds. */
   async loadAsync(): Promise<void> {
     this.#prepareLogs();
-    const pointer = this.#object;
-    this.#loading = true;
-    try {
-      this.#finishLoad(await callAsync(libbpf().bpf_object__load, pointer));
-    } finally {
-      this.#loading = false;
-      if (this.#pointer === undefined) libbpf().bpf_object__close(pointer);
+    this.#finishLoad(await this.#loadApart());
+  }
+
+  /**
+   * Creates one of its maps and nothing else, off the event loop: memory of a large map takes a
+   * while to get. It comes with its types: before Linux 6.2 an outer map whose template has BTF
+   * takes no map without.
+   */
+  async createMap(name: string, entries: number): Promise<BpfMap> {
+    for (const program of this.programs()) this.setAutoload(program, false);
+    for (const other of this.maps()) {
+      const rc = libbpf().bpf_map__set_autocreate(this.#map(other), other === name);
+      check(rc, () => `choose map ${other}`);
     }
+    this.setMaxEntries(name, entries);
+    check(await this.#loadApart(), () => `create map ${name} (${entries} entries)`);
+    return this.map(name);
   }
 
   /** A loaded map, under its full name. */
@@ -166,6 +175,18 @@ export class BpfObject {
     const program = libbpf().bpf_object__find_program_by_name(this.#object, name);
     if (!program) throw new SekishoError('E_NOT_FOUND', `${this.#path} has no program ${name}`);
     return program;
+  }
+
+  /** What libbpf says of it; closed meanwhile, the object goes when that is over. */
+  async #loadApart(): Promise<number> {
+    const pointer = this.#object;
+    this.#loading = true;
+    try {
+      return await callAsync(libbpf().bpf_object__load, pointer);
+    } finally {
+      this.#loading = false;
+      if (this.#pointer === undefined) libbpf().bpf_object__close(pointer);
+    }
   }
 
   /** libbpf fills a log when a program is refused, and then only. */

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { mapLines } from '../../agent/cli/map.ts';
 import { readMapStats } from '../../agent/cli/map-stats.ts';
 import { createMap } from '../../agent/kernel/map.ts';
-import { mountBpffs, skipReason } from './sandbox.ts';
+import { isOlderThan, mountBpffs, skipReason } from './sandbox.ts';
 
 test('a ring buffer has no entries to be counted', { skip: skipReason }, async () => {
   using bpffs = mountBpffs();
@@ -15,7 +15,7 @@ test('a ring buffer has no entries to be counted', { skip: skipReason }, async (
   ring.pin(join(bpffs.path, 'ipv4/events'));
 
   const [stats] = await readMapStats(bpffs.path);
-  assert.ok(stats && stats.memory >= 65_536);
+  assert.ok(stats && (stats.memory >= 65_536 || isOlderThan(6, 4)));
   const { memory: _, ...rest } = stats;
   assert.deepEqual(rest, {
     ...{ name: 'ipv4/events', type: 'ringbuf', entries: null, capacity: 65_536 },

@@ -13,6 +13,8 @@ import { loadReaper } from '../../agent/engine/reap.ts';
 import { finishResize, resizeTable } from '../../agent/engine/resize.ts';
 import { createResizer } from '../../agent/engine/resizer.ts';
 import { scrubAddresses } from '../../agent/engine/scrub.ts';
+import { HANDLE, readInfo } from '../../agent/kernel/handle.ts';
+import type { BpfMap } from '../../agent/kernel/map.ts';
 import { FAMILIES, type Family, parseAddress } from '../../agent/lib/ip.ts';
 import { CONNECTION_TABLES, type ConnectionTable } from '../../agent/tables/names.ts';
 import { CURRENT, PREVIOUS } from '../../agent/tables/slots.ts';
@@ -50,6 +52,13 @@ async function contents(datapath: Datapath, family: Family, table: ConnectionTab
   return found.sort();
 }
 
+/** Does the kernel know the types of its keys and values? Linux 6.1 refuses one without as a table. */
+function hasTypes(map: BpfMap): boolean {
+  const info = readInfo(map[HANDLE].fd, 88);
+  const [btfId, keyType, valueType] = [64, 68, 72].map((offset) => info.getUint32(offset, true));
+  return Boolean(btfId && keyType && valueType);
+}
+
 function pinsOf(bpffs: string): string[] {
   return FAMILIES.flatMap((family) =>
     readdirSync(join(bpffs, family)).filter((name) => /_(new|previous)$/.test(name)),
@@ -71,6 +80,7 @@ describe('a table that is resized', { skip: skipReason }, () => {
           const { copied, skipped } = await resizeTable(context, family, table, entries);
           assert.deepEqual([copied, skipped], [ENTRIES, 0]);
           assert.equal(datapath.map(family, table).maxEntries, entries);
+          assert.ok(hasTypes(datapath.map(family, table)), `${table} without types`);
           assert.deepEqual(await contents(datapath, family, table), before);
         }
         assert.equal(datapath.previous(family, table), undefined);
