@@ -127,7 +127,8 @@ function copierOf({ maps, openCopier = loadCopier }: ResizeContext, family: Fami
   return openCopier(family, (name) => maps.map(family, name));
 }
 
-async function createTable(
+/** A map of a table's own shape and types, in no slot yet. */
+export async function createTable(
   family: Family,
   table: ConnectionTable,
   entries: number,

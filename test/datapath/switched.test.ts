@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { objectPath } from '../../agent/engine/objects.ts';
-import { type BpfMap, createMap, openPinnedMap } from '../../agent/kernel/map.ts';
+import { createTable } from '../../agent/engine/resize.ts';
+import { type BpfMap, openPinnedMap } from '../../agent/kernel/map.ts';
 import { type BpfObject, openObject } from '../../agent/kernel/object.ts';
 import { readCounters } from '../../agent/tables/counters.ts';
 import { CURRENT, PREVIOUS } from '../../agent/tables/slots.ts';
@@ -64,9 +65,8 @@ async function openSwitched(rig: Rig): Promise<Switched> {
   const gate = stack.use(plain.map('gate'));
   const paused = load(true, gate);
   const [outer, old, counters] = [pinned('snat_maps'), pinned('snat'), pinned('counters')];
-  const { keySize, valueSize } = old;
-  const shape = { type: 'lru_hash', name: 'snat', keySize, valueSize, maxEntries: 1024 } as const;
-  const fresh = stack.use(createMap(shape));
+  const { keySize } = old;
+  const fresh = stack.use(await createTable(rig.family, 'snat', 1024));
   const freshPin = join(rig.bpffs, 'fresh');
   fresh.pin(freshPin);
 

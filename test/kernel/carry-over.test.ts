@@ -8,8 +8,9 @@ import { attachHooks } from '../../agent/engine/attach.ts';
 import { type Datapath, prepareDatapath } from '../../agent/engine/datapath.ts';
 import { readLayoutRecord, writeLayoutRecord } from '../../agent/engine/layout-record.ts';
 import { previousPin, stagedPin } from '../../agent/engine/pins.ts';
+import { createTable } from '../../agent/engine/resize.ts';
 import type { Shape } from '../../agent/engine/table-layout.ts';
-import { type BpfMap, createMap, openPinnedMap } from '../../agent/kernel/map.ts';
+import { type BpfMap, openPinnedMap } from '../../agent/kernel/map.ts';
 import { parseAddress } from '../../agent/lib/ip.ts';
 import { CURRENT, PREVIOUS } from '../../agent/tables/slots.ts';
 import { encodeTuple } from '../../agent/tables/tuple.ts';
@@ -112,10 +113,7 @@ if (inOwnNamespace()) {
     using before = await older();
     const pin = join(before.bpffs, 'ipv4/ct_tcp');
     using outer = openPinnedMap(`${pin}_maps`);
-    using next = createMap({
-      ...{ type: 'lru_hash', name: 'ct_tcp', maxEntries: 4096 },
-      ...{ keySize: before.ct.keySize, valueSize: before.ct.valueSize },
-    });
+    using next = await createTable('ipv4', 'ct_tcp', 4096);
     assert.ok(outer);
     const { maps, staging } = readLayoutRecord(before.bpffs);
     const layout = maps.get(before.ct.id);
