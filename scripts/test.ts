@@ -110,6 +110,9 @@ async function runSuites(
   return all;
 }
 
+/** Types are stripped once, not by each of the many programs that tests start. */
+process.env.NODE_COMPILE_CACHE ??= join(ROOT, 'build/node');
+
 const names = process.argv.slice(2);
 if (names[0] === INNER) {
   const suite = BESIDE.find(({ name }) => name === names[1]);
