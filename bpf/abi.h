@@ -371,7 +371,8 @@ enum nat_probe {
 enum event_type {
 	EVENT_NAT_PRESSURE = 0, /* a port was found late, or not at all */
 	EVENT_TABLE_FILL = 1,   /* a CPU has added config.fill_step entries to a table */
-	EVENT_COUNT = 2,
+	EVENT_HALF_LOST = 2,    /* the node's answer to a reply without a mapping was held back */
+	EVENT_COUNT = 3,
 };
 
 /* A record of `events`. */
@@ -415,6 +416,7 @@ struct node_state {
 struct family_state {
 	__u32 node_translated; /* not 0: some flow of the node itself has NAT entries */
 	__u32 pressure_told;   /* s; when EVENT_NAT_PRESSURE was last sent */
+	__u32 loss_told;       /* s; the same of EVENT_HALF_LOST */
 	__u32 errors_second;   /* s; in which ICMP errors were last sent, */
 	__u32 errors_sent;     /* and how many */
 };
@@ -448,12 +450,12 @@ enum reap_limit {
 };
 
 enum reap_mode {
-	REAP_EXPIRED = 0,  /* deletes what has expired, and what of its NAT pair has */
-	REAP_FORCED = 1,   /* deletes live entries too, and their pair */
-	REAP_LEAVING = 2,  /* the same for the flows of an endpoint that goes: what closes rests */
-	REAP_RELIEF = 3,   /* deletes live entries of some classes, marks the others as used */
-	REAP_COMPLETE = 4, /* snat: brings back the other half of a live one */
-	REAP_CLAIMED = 5,  /* deletes what was claimed when it was read, and is still */
+	REAP_EXPIRED = 0, /* deletes what has expired, and what of its NAT pair has */
+	REAP_FORCED = 1,  /* deletes live entries too, and their pair */
+	REAP_LEAVING = 2, /* the same for the flows of an endpoint that goes: what closes rests */
+	REAP_RELIEF = 3,  /* deletes live entries of some classes, marks the others as used */
+	REAP_COMPLETE = 4, /* brings back what a live half, or a live connection, has lost */
+	REAP_CLAIMED = 5, /* deletes what was claimed when it was read, and is still */
 };
 
 /* What a connection is worth when there is no room for all. */

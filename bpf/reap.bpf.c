@@ -282,6 +282,43 @@ static __noinline enum reaped reap_complete(const struct tuple *key, struct reap
 	return reap_half(key, half, half->expires, false);
 }
 
+/* Brings back the pair of a live connection that has lost both halves, at the port that
+ * its CT entry knows. One half that is there is enough for the other to come back;
+ * and a port that is another flow's by now stays that flow's. */
+static __noinline enum reaped reap_recreate(const struct tuple *key, struct reap_run *run, bool tcp)
+{
+	struct ct_entry *entry = reap_find_ct(key, tcp);
+	__u32 now = run->args.now;
+	struct nat_entry half = {};
+	struct tuple reverse;
+	long err;
+
+	if (!entry || clock_expired(entry->expires, now) || !entry->nat_port ||
+	    table_lookup(TABLE_SNAT, key))
+		return REAP_SKIPPED;
+	half.class = tcp ? tcp_class(entry) : NAT_CLASS_ANY;
+	if (entry->flags & CT_NODE_PORT)
+		half.flags = NAT_NODE_PORT;
+	else if (ip_addr_equal(&key->saddr, &entry->nat_addr))
+		half.flags = NAT_NEEDS_CT;
+	half.expires = entry->expires;
+	half.created = now;
+	half.rev_nat_index = entry->rev_nat_index;
+	half.touched = now;
+	half.addr = key->saddr;
+	half.port = key->sport;
+	tuple_reverse(&reverse, key, KIND_IN);
+	reverse.daddr = entry->nat_addr;
+	reverse.dport = entry->nat_port;
+	err = table_insert(TABLE_SNAT, &reverse, &half);
+	if (err)
+		return err == -EEXIST ? REAP_SKIPPED : REAP_FAILED;
+	half.addr = reverse.daddr;
+	half.port = reverse.dport;
+	err = table_insert(TABLE_SNAT, key, &half);
+	return !err || err == -EEXIST ? REAP_COMPLETED : REAP_FAILED;
+}
+
 /* A half whose connection has no CT entry any more, and its partner with it. */
 static __noinline enum reaped reap_orphan(const struct tuple *key, struct nat_entry *half,
 					  struct reap_run *run)
@@ -350,7 +387,9 @@ static long reap_one(__u32 index, void *data)
 	if (index >= REAP_BATCH)
 		return 1;
 	key = run->keys->keys[index];
-	if (run->args.table == TABLE_CT_TCP)
+	if (run->args.table != TABLE_SNAT && run->args.mode == REAP_COMPLETE)
+		reaped = reap_recreate(&key, run, run->args.table == TABLE_CT_TCP);
+	else if (run->args.table == TABLE_CT_TCP)
 		reaped = reap_ct(&key, run, true);
 	else if (run->args.table == TABLE_CT_ANY)
 		reaped = reap_ct(&key, run, false);

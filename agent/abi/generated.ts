@@ -94,7 +94,8 @@ export const endpoint_flag = {
 export const event_type = {
   EVENT_NAT_PRESSURE: 0,
   EVENT_TABLE_FILL: 1,
-  EVENT_COUNT: 2,
+  EVENT_HALF_LOST: 2,
+  EVENT_COUNT: 3,
 } as const;
 
 export const flow_class = {
@@ -330,6 +331,7 @@ export interface Event {
 export interface FamilyState {
   node_translated: number;
   pressure_told: number;
+  loss_told: number;
   errors_second: number;
   errors_sent: number;
 }
@@ -591,12 +593,13 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     family_state: {
-      size: 16,
+      size: 20,
       fields: {
         node_translated: { offset: 0, size: 4, kind: 'u32' },
         pressure_told: { offset: 4, size: 4, kind: 'u32' },
-        errors_second: { offset: 8, size: 4, kind: 'u32' },
-        errors_sent: { offset: 12, size: 4, kind: 'u32' },
+        loss_told: { offset: 8, size: 4, kind: 'u32' },
+        errors_second: { offset: 12, size: 4, kind: 'u32' },
+        errors_sent: { offset: 16, size: 4, kind: 'u32' },
       },
     },
     nat_entry: {
@@ -851,12 +854,13 @@ export const layouts: { readonly ipv4: Layouts; readonly ipv6: Layouts } = {
       },
     },
     family_state: {
-      size: 16,
+      size: 20,
       fields: {
         node_translated: { offset: 0, size: 4, kind: 'u32' },
         pressure_told: { offset: 4, size: 4, kind: 'u32' },
-        errors_second: { offset: 8, size: 4, kind: 'u32' },
-        errors_sent: { offset: 12, size: 4, kind: 'u32' },
+        loss_told: { offset: 8, size: 4, kind: 'u32' },
+        errors_second: { offset: 12, size: 4, kind: 'u32' },
+        errors_sent: { offset: 16, size: 4, kind: 'u32' },
       },
     },
     nat_entry: {

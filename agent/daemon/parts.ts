@@ -31,11 +31,11 @@ import type { HookCount, Metrics, MetricsSources } from '../telemetry/metrics.ts
 import { openEndpointStore } from './endpoint-store.ts';
 import { type Signal, watchEvents } from './events.ts';
 import { createNode, type NodeKeeper, type NodeOptions } from './node.ts';
-import { answerPressure } from './pressure.ts';
 import type { Settings } from './reload.ts';
 import { openServiceStore } from './service-store.ts';
 import { createServices, type ServiceKeeper } from './services.ts';
 import { connectionTables, openScrubbed, rowTables } from './tables.ts';
+import { passWhenTold } from './told.ts';
 
 /*
  * The parts of the daemon, each made from the configuration and from the parts below it.
@@ -252,11 +252,14 @@ export function hearDatapath(
   logger: Logger,
 ): Disposable {
   const [ipv4, ipv6] = [datapath.map('ipv4', 'events'), datapath.map('ipv6', 'events')];
-  const onPressure = answerPressure(collector);
+  const answers = {
+    nat_pressure: passWhenTold(collector, 'nat_pressure'),
+    half_lost: passWhenTold(collector, 'half_lost'),
+  };
   const onSignal = (signal: Signal) => {
     metrics.onSignal(signal);
     if (signal.type === 'table_fill') collector.relieve(signal.family);
-    else onPressure();
+    else answers[signal.type]();
   };
   return watchEvents({ ipv4, ipv6 }, onSignal, logger);
 }

@@ -77,10 +77,11 @@ function natFields(family: Family) {
 
 function ctFields(family: Family) {
   const { ct_entry, tuple } = layouts[family];
-  const { expires, flags, seen } = ct_entry.fields;
+  const { expires, flags, seen, nat_addr, nat_port } = ct_entry.fields;
   const { proto } = tuple.fields;
   return {
     expiresOffset: expires.offset,
+    mapping: { address: nat_addr.offset, port: nat_port.offset },
     classes: FLOW_CLASSES,
     classOf: (keys: DataView, key: number, values: DataView, value: number) =>
       flowClass(

@@ -1,4 +1,4 @@
-import { kind } from '../abi/generated.ts';
+import { flow_class, kind } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
 import type { ConnectionTable } from '../tables/names.ts';
 import { KeyGroup, type Pick, sift } from './key-group.ts';
@@ -25,8 +25,8 @@ export interface CollectedTable extends WalkedTable {
   classes: readonly string[];
   /** Class of an entry, by its key and its value at these offsets. */
   classOf(keys: DataView, key: number, values: DataView, value: number): number;
-  /** `snat`: where a value holds what it translates to. */
-  mapping?: { address: number; port: number };
+  /** Where a value holds what it, or the connection, is translated to. */
+  mapping: { address: number; port: number };
 }
 
 /** Entries by the half of the pair they are: forward is egress, reverse is ingress. */
@@ -51,7 +51,7 @@ export interface PassResult {
   failed: number;
   /** NAT entries that were deleted along with their connections. */
   natDeleted: number;
-  /** NAT halves without their other half, which was brought back. */
+  /** NAT halves whose other half was brought back; in CT, connections whose pair was. */
   completed: number;
   /**
    * Entries that LRU took since the table was made. A lower bound: what is created or deleted
@@ -79,15 +79,17 @@ export interface PassTools {
   now(): number;
   /** Entries ever created in a table, and ever deleted. */
   turnover(family: Family, table: ConnectionTable): { created: number; deleted: number };
-  /** Are lone NAT halves to be completed? */
+  /** Are lost NAT halves to be brought back? */
   restores?(): boolean;
+  /** Also those of connections that have lost both? It costs three lookups for each. */
+  recreates?: boolean;
   /** Asked where there are halves to complete; by default, the sockets of this process's node. */
   socketPorts?(): Promise<SocketPorts>;
 }
 
 /**
- * One pass over one table: what has expired goes, and lone NAT halves get their other half back. An
- * entry with `expires` 0 is claimed by who takes it over or deletes it, and goes when it still is.
+ * One pass over one table: what has expired goes, and lost NAT halves come back. An entry with
+ * `expires` 0 is claimed by who takes it over or deletes it, and goes when it still is.
  */
 export async function collectTable(table: CollectedTable, tools: PassTools): Promise<PassResult> {
   const begun = performance.now();
@@ -96,10 +98,10 @@ export async function collectTable(table: CollectedTable, tools: PassTools): Pro
   const tally = new Tally(table, tools);
   await sift(table, tally.pick, { onBatch: () => tally.look(tools.now()) });
   await tally.flush();
-  const odd = tally.pairs?.isLevel === false;
-  const lone = odd ? await complete(table, tally.pairs, tools) : undefined;
+  const isBereft = name === 'snat' ? loneHalf(tally.pairs) : pairless(table, tools);
+  const completion = isBereft && (await complete(table, isBereft, tools));
   const { deleted } = tools.turnover(family, name);
-  return tally.result(created - deleted, lone, performance.now() - begun);
+  return tally.result(created - deleted, completion, performance.now() - begun);
 }
 
 /** What a pass has seen and deleted. */
@@ -124,7 +126,7 @@ class Tally {
     this.#claimed = { egress: group(claimed), ingress: group(claimed) };
     if (table.table !== 'snat') return;
     this.#ports = new PortUsage();
-    if (table.mapping && restores?.()) this.pairs = new PairBalance(table, table.mapping);
+    if (restores?.()) this.pairs = new PairBalance(table, table.mapping);
   }
 
   /** What has expired by now goes. */
@@ -156,7 +158,7 @@ class Tally {
   }
 
   /** `balance` is what was created, when the pass began, less what was deleted by its end. */
-  result(balance: number, lone: ReapResult | undefined, durationMs: number): PassResult {
+  result(balance: number, completion: ReapResult | undefined, durationMs: number): PassResult {
     const { family, table, capacity, classes } = this.#table;
     const out = sum(this.#groups.egress.total, this.#claimed.egress.total);
     const back = sum(this.#groups.ingress.total, this.#claimed.ingress.total);
@@ -164,9 +166,10 @@ class Tally {
       egress: this.#seen.egress - out.deleted,
       ingress: this.#seen.ingress - back.deleted,
     };
-    const completed = lone?.completed ?? 0;
-    const leftOver = lone?.deleted ?? 0;
-    const alive = left.egress + left.ingress + completed - leftOver;
+    const completed = completion?.completed ?? 0;
+    const leftOver = completion?.deleted ?? 0;
+    const added = table === 'snat' ? completed : 0;
+    const alive = left.egress + left.ingress + added - leftOver;
     const nat = this.#ports && {
       alive: left,
       deleted: { egress: out.deleted, ingress: back.deleted },
@@ -177,10 +180,10 @@ class Tally {
       classes: Object.fromEntries(classes.map((name, i) => [name, this.#classes[i] ?? 0])),
       deleted: out.deleted + back.deleted + leftOver,
       skipped: out.skipped + back.skipped,
-      failed: out.failed + back.failed + (lone?.failed ?? 0),
+      failed: out.failed + back.failed + (completion?.failed ?? 0),
       natDeleted: out.natDeleted + back.natDeleted,
       completed,
-      evicted: evictedOf(this.#table, balance + completed - alive),
+      evicted: evictedOf(this.#table, balance + added - alive),
       durationMs,
       ...(nat && { nat }),
     };
@@ -204,13 +207,39 @@ export function evictedOf({ isHalfway }: CollectedTable, missing: number): numbe
   return isHalfway ? 0 : Math.max(0, missing);
 }
 
+/** May something be missing beside this live entry? */
+type Bereft = (
+  keys: DataView,
+  key: number,
+  values: DataView,
+  value: number,
+  reverse: boolean,
+) => boolean;
+
+/** NAT halves that may be alone; undefined when there are none. */
+function loneHalf(pairs: PairBalance | undefined): Bereft | undefined {
+  return pairs && !pairs.isLevel ? (...half) => pairs.isOdd(...half) : undefined;
+}
+
+/** Connections that must have a pair; undefined when nobody is to look for it. */
+function pairless(
+  { keySize, mapping, classOf }: CollectedTable,
+  { restores, recreates }: PassTools,
+): Bereft | undefined {
+  if (!recreates || !restores?.()) return undefined;
+  return (keys, key, values, value) =>
+    keys.getUint8(key + keySize - KIND_FROM_END) === kind.KIND_OUT &&
+    values.getUint16(value + mapping.port) !== 0 &&
+    classOf(keys, key, values, value) >= flow_class.FLOW_ANSWERED;
+}
+
 /**
- * Hands over the halves that may be alone. A port that a socket of the node has by now is nobody
- * else's: whether its flow gets another one is for the flow's packets to decide.
+ * Hands over what may lack a half. A port that a socket of the node has by now is nobody else's:
+ * whether its flow gets another one is for the flow's packets to decide.
  */
 async function complete(
   table: CollectedTable,
-  pairs: PairBalance | undefined,
+  isBereft: Bereft,
   { reap, now, socketPorts = readSocketPorts }: PassTools,
 ): Promise<ReapResult> {
   const { keySize, expiresOffset, mapping } = table;
@@ -222,9 +251,9 @@ async function complete(
   const pick: Pick = (keys, key, values, value) => {
     if (values.getUint32(value + expiresOffset, true) <= at) return undefined;
     const reverse = keys.getUint8(key + keySize - KIND_FROM_END) === kind.KIND_IN;
-    if (!pairs?.isOdd(keys, key, values, value, reverse)) return undefined;
+    if (!isBereft(keys, key, values, value, reverse)) return undefined;
     const proto = keys.getUint8(key + keySize - PROTO_FROM_END);
-    const wanted = reverse || !mapping ? undefined : values.getUint16(value + mapping.port);
+    const wanted = reverse ? undefined : values.getUint16(value + mapping.port);
     return wanted !== undefined && sockets.has(proto, wanted) ? undefined : group;
   };
   await sift(table, pick, {

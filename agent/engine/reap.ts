@@ -40,7 +40,8 @@ const MODES = {
  * What to do with the keys, after another look at each: delete what has `expired`, with what of
  * its NAT pair has; delete it in any case (`forced`), or unless it is closing (`leaving`); delete
  * those of some classes and mark the others as used (`relief`); bring back the other half of live
- * NAT entries (`complete`); delete those that were found claimed, and still are (`claimed`).
+ * NAT entries, or both of live connections (`complete`); delete those that were found claimed, and
+ * still are (`claimed`).
  */
 export type ReapMode = keyof typeof MODES;
 
@@ -64,7 +65,7 @@ export interface ReapResult {
   natDeleted: number;
   /** Deletions that the kernel refused. */
   failed: number;
-  /** NAT halves brought back. */
+  /** NAT halves brought back, or connections whose pair was. */
   completed: number;
   now: number;
 }

@@ -5,7 +5,13 @@ import type { ReliefResult } from './relieve.ts';
 const HISTORY = 10;
 
 /** Why a pass was made. */
-export type PassReason = 'start' | 'interval' | 'request' | 'nat_pressure' | 'table_fill';
+export type PassReason =
+  | 'start'
+  | 'interval'
+  | 'request'
+  | 'nat_pressure'
+  | 'table_fill'
+  | 'half_lost';
 
 /** One pass of the last ones. */
 export interface PassRecord {

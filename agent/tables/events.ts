@@ -6,6 +6,8 @@ import { CONNECTION_TABLES, type ConnectionTable, EVENT_TYPES, type EventType } 
 export type Event =
   /** A port was found late, or not at all. */
   | { type: Extract<EventType, 'nat_pressure'> }
+  /** A reply could not be mapped, and the node's answer to it was held back. */
+  | { type: Extract<EventType, 'half_lost'> }
   /** A CPU has added its share to a table. */
   | { type: Extract<EventType, 'table_fill'>; table: ConnectionTable };
 

@@ -12,6 +12,7 @@ const REASONS: Record<PassReason, true> = {
   request: true,
   nat_pressure: true,
   table_fill: true,
+  half_lost: true,
 };
 
 export interface CollectorSources extends TableSources {

@@ -130,8 +130,11 @@ static __always_inline int egress_node(struct __sk_buff *skb, const struct packe
 	struct nat_entry *forward = NULL;
 	struct handoff handoff = {};
 
-	if (config.restore && half_lost(skb, packet, device))
+	if (config.restore && half_lost(skb, packet, device)) {
+		if (state)
+			event_send_rarely(EVENT_HALF_LOST, &state->loss_told, now);
 		return -DROP_HALF_LOST;
+	}
 	if (!state || packet->l4 == L4_SCTP || packet->l4 == L4_ECHO_REPLY ||
 	    !nat_range_contains(device, packet, packet->tuple.sport))
 		return VERDICT_PASS;

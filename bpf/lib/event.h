@@ -23,20 +23,24 @@ static __always_inline void event_send(enum event_type type, enum table table)
 	bpf_ringbuf_submit(event, 0);
 }
 
-/* Ports are running out. Once a second in each family: of the CPUs that see a
- * new second, the one that swaps it in tells. */
+/* Once a second in each family: of the CPUs that see a new second, the one that swaps
+ * it into `told` tells. */
+static __always_inline void event_send_rarely(enum event_type type, __u32 *told, __u32 now)
+{
+	__u32 before = READ_ONCE(*told);
+
+	if (before != now && __sync_val_compare_and_swap(told, before, now) == before)
+		event_send(type, 0);
+}
+
+/* Ports are running out. */
 static __always_inline void event_nat_pressure(__u32 now)
 {
 	__u32 zero = 0;
 	struct family_state *state = bpf_map_lookup_elem(&family_state, &zero);
-	__u32 told;
 
-	if (!state)
-		return;
-	told = READ_ONCE(state->pressure_told);
-	if (told == now || __sync_val_compare_and_swap(&state->pressure_told, told, now) != told)
-		return;
-	event_send(EVENT_NAT_PRESSURE, 0);
+	if (state)
+		event_send_rarely(EVENT_NAT_PRESSURE, &state->pressure_told, now);
 }
 
 /* An entry was created, the `created`th of this CPU in `table`. */

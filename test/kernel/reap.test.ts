@@ -10,6 +10,7 @@ import {
   layouts,
   type NatEntry,
   nat_class,
+  nat_flag,
   type Tuple,
 } from '../../agent/abi/generated.ts';
 import { connectionTable } from '../../agent/daemon/tables.ts';
@@ -32,6 +33,7 @@ const ESTABLISHED: Partial<CtEntry> = {
   flags: ct_flag.CT_SEEN_NON_SYN,
   seen: ct_seen.CT_SEEN_BOTH,
 };
+const ESTABLISHED_FLAGS = ct_flag.CT_SEEN_NON_SYN;
 const CLOSED: Partial<CtEntry> = {
   flags: ct_flag.CT_SEEN_NON_SYN | ct_flag.CT_RX_CLOSING | ct_flag.CT_TX_CLOSING,
   seen: ct_seen.CT_SEEN_BOTH,
@@ -94,6 +96,11 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       if (entry) pinned.addConntrack(table, ct, { ...later, ...mapped, ...entry });
       pinned.addNat(forward, { ...later, ...half, ...life });
       pinned.addNat(reverse, { ...later, ...back, ...life });
+    }
+    function assertHolds(half: NatEntry | undefined, wanted: Partial<NatEntry>) {
+      for (const [name, value] of Object.entries(wanted)) {
+        assert.deepEqual(half?.[name as keyof NatEntry], value, name);
+      }
     }
     const left = ({ ct, forward, reverse }: Pair) => [
       has(ct.proto === TCP ? 'ct_tcp' : 'ct_any', ct),
@@ -266,6 +273,51 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         });
       }
 
+      for (const flags of [0, ct_flag.CT_NODE_PORT]) {
+        const whose = flags ? "a client's" : "a pod's";
+        it(`a connection without its halves, ${whose}, and counts both as created`, async () => {
+          const bereft = pair(3010 + flags);
+          const entry = { expires: pinned.now() + 600, flags: ESTABLISHED_FLAGS | flags };
+          put(bereft, { ...ESTABLISHED, ...entry, rev_nat_index: 9 });
+          for (const half of [bereft.forward, bereft.reverse]) map('snat').delete(key(half));
+          const created = turnover('snat').created;
+          const result = await reap('ct_tcp', [bereft.ct], { mode: 'complete' });
+          assert.equal(result.completed, 1);
+          assert.equal(turnover('snat').created, created + 2);
+          const life = {
+            class: nat_class.NAT_CLASS_ESTABLISHED,
+            expires: entry.expires,
+            rev_nat_index: 9,
+            flags: flags ? nat_flag.NAT_NODE_PORT : 0,
+          };
+          assertHolds(nat(bereft.forward), { ...life, ...bereft.half });
+          assertHolds(nat(bereft.reverse), { ...life, ...bereft.back });
+          assert.equal((await reap('ct_tcp', [bereft.ct], { mode: 'complete' })).skipped, 1);
+        });
+      }
+
+      it("no connection at a port that is another flow's by now", async () => {
+        const [bereft, owner] = [pair(3020), pair(3021, { port: 33_020, from: people.other })];
+        put(bereft, ESTABLISHED);
+        for (const half of [bereft.forward, bereft.reverse]) map('snat').delete(key(half));
+        put(owner, ESTABLISHED);
+        const whole = nat(owner.reverse);
+        assert.equal((await reap('ct_tcp', [bereft.ct], { mode: 'complete' })).skipped, 1);
+        assert.equal(has('snat', bereft.forward), false);
+        assert.deepEqual(nat(owner.reverse), whole);
+      });
+
+      it('nothing of a connection that has one half: it is the half that is completed', async () => {
+        const lone = pair(3022);
+        put(lone, ESTABLISHED);
+        for (const lost of [lone.forward, lone.reverse]) {
+          put(lone, ESTABLISHED);
+          map('snat').delete(key(lost));
+          await reap('ct_tcp', [lone.ct], { mode: 'complete' });
+          assert.equal(has('snat', lost), false);
+        }
+      });
+
       it('nothing that has expired itself', async () => {
         const lone = pair(3001);
         put(lone, undefined, { ...life(), expires: pinned.now() });
@@ -296,8 +348,14 @@ for (const family of ['ipv4', 'ipv6'] as const) {
     });
 
     describe('in a pass', () => {
-      const collect = (name: Table, restores = true, sockets: SocketPort[] = []) =>
+      const collect = (
+        name: Table,
+        restores = true,
+        sockets: SocketPort[] = [],
+        recreates = false,
+      ) =>
         collectTable(connectionTable(family, name, map(name)), {
+          recreates,
           reap: (_, table, ...keys) => reaper.reap(table, ...keys),
           now: pinned.now,
           turnover: (_, table) => turnover(table),
@@ -321,6 +379,30 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         assert.equal(result.evicted, first.evicted, 'what it brought back counts as created');
         for (const one of pairs) assert.deepEqual(left(one).slice(1), [true, true]);
         assert.equal((await collect('snat')).completed, 0);
+      });
+
+      it('brings back the pairs of connections that must stay, when it is to', async () => {
+        const [tcp, udp] = [pair(2110), pair(2111, { proto: UDP })];
+        const [closed, socket] = [pair(2112), pair(2113)];
+        const answered = { seen: ct_seen.CT_SEEN_BOTH };
+        put(tcp, ESTABLISHED);
+        put(udp, answered);
+        put(closed, CLOSED);
+        put(socket, ESTABLISHED);
+        const lost = [tcp, udp, closed, socket];
+        for (const { forward, reverse } of lost) {
+          for (const half of [forward, reverse]) map('snat').delete(key(half));
+        }
+        const sockets = [{ proto: TCP, port: 32_113 }];
+        for (const name of ['ct_tcp', 'ct_any'] as const) {
+          assert.equal((await collect(name)).completed, 0, 'not every time');
+          assert.equal((await collect(name, false, [], true)).completed, 0, 'not without restore');
+          const { completed, alive } = await collect(name, true, sockets, true);
+          assert.equal(completed > 0, true);
+          assert.equal((await collect(name)).alive, alive, 'it is no entry of this table');
+        }
+        const whole = lost.map((one) => left(one)[1] && left(one)[2]);
+        assert.deepEqual(whole, [true, true, false, false]);
       });
 
       it('deletes what stays claimed, and nothing that is not any more', async () => {

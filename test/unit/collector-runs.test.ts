@@ -30,7 +30,13 @@ function collector(t: TestContext, overrides: Partial<CollectorOptions> = {}) {
   }
   const table: CollectedTable = {
     ...{ family: 'ipv4', table: 'ct_tcp', capacity: CAPACITY, keySize: 16, valueSize: 4 },
-    ...{ expiresOffset: 0, classes: ['some'], classOf: () => 5, lookupBatch: batches },
+    ...{
+      expiresOffset: 0,
+      mapping: { address: 0, port: 0 },
+      classes: ['some'],
+      classOf: () => 5,
+      lookupBatch: batches,
+    },
   };
   const failures: string[] = [];
   const running = startCollector({

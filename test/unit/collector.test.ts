@@ -68,6 +68,7 @@ function table(
     keySize: 16,
     valueSize: 8,
     expiresOffset: EXPIRES_OFFSET,
+    mapping: { address: 0, port: 0 },
     classes: ['some'],
     classOf: () => 0,
     ...(name === 'snat' && { natAddressOffset: NAT_ADDRESS_OFFSET }),

@@ -24,7 +24,11 @@ function fakeTable(name: ConnectionTable) {
   }
   const table: CollectedTable = {
     ...{ family: 'ipv4', table: name, capacity: CAPACITY, keySize: 16, valueSize: 8 },
-    ...{ expiresOffset: 0, classes: ['closing', 'half_open', 'unanswered', 'answered'] },
+    ...{
+      expiresOffset: 0,
+      mapping: { address: 0, port: 0 },
+      classes: ['closing', 'half_open', 'unanswered', 'answered'],
+    },
     classOf: (_keys, _key, values, value) => values.getUint32(value + 4, true),
     lookupBatch: batches,
   };

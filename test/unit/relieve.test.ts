@@ -29,7 +29,12 @@ function natTable(pairs: Pair[]) {
   }
   const table: CollectedTable = {
     ...{ family: 'ipv4', table: 'snat', capacity: CAPACITY, keySize: 16, valueSize: 4 },
-    ...{ expiresOffset: 0, classes: [], classOf: () => nat_class.NAT_CLASS_ANY },
+    ...{
+      expiresOffset: 0,
+      mapping: { address: 0, port: 0 },
+      classes: [],
+      classOf: () => nat_class.NAT_CLASS_ANY,
+    },
     lookupBatch: batches,
   };
   const tools: ReliefTools = {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { answerPressure } from '../../agent/daemon/pressure.ts';
+import { passWhenTold } from '../../agent/daemon/told.ts';
 import type { CollectorStatus } from '../../agent/engine/collector.ts';
 import type { Sweep } from '../../agent/engine/sweep.ts';
 
@@ -16,7 +16,7 @@ function openCollector(durationMs: number) {
     });
   };
   const status = () => ({ history: [{ durationMs }] }) as unknown as CollectorStatus;
-  const signal = answerPressure({ run, status }, () => time);
+  const signal = passWhenTold({ run, status }, 'nat_pressure', () => time);
   return {
     reasons,
     signal,
@@ -59,7 +59,7 @@ test('a pass that did not come about is asked for again', async () => {
     return Promise.reject(new Error('passes have stopped'));
   };
   const status = () => ({ history: [] }) as unknown as CollectorStatus;
-  const signal = answerPressure({ run, status });
+  const signal = passWhenTold({ run, status }, 'half_lost');
   signal();
   await new Promise(setImmediate);
   signal();
