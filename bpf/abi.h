@@ -450,12 +450,12 @@ enum reap_limit {
 };
 
 enum reap_mode {
-	REAP_EXPIRED = 0, /* deletes what has expired, and what of its NAT pair has */
-	REAP_FORCED = 1,  /* deletes live entries too, and their pair */
-	REAP_LEAVING = 2, /* the same for the flows of an endpoint that goes: what closes rests */
-	REAP_RELIEF = 3,  /* deletes live entries of some classes, marks the others as used */
+	REAP_EXPIRED = 0,  /* deletes what has expired, and what of its NAT pair has */
+	REAP_FORCED = 1,   /* deletes live entries too, and their pair */
+	REAP_LEAVING = 2,  /* the same for the flows of an endpoint that goes: what closes rests */
+	REAP_RELIEF = 3,   /* deletes live entries of some classes, marks the others as used */
 	REAP_COMPLETE = 4, /* brings back what a live half, or a live connection, has lost */
-	REAP_CLAIMED = 5, /* deletes what was claimed when it was read, and is still */
+	REAP_CLAIMED = 5,  /* deletes what was claimed when it was read, and is still */
 };
 
 /* What a connection is worth when there is no room for all. */
@@ -480,7 +480,7 @@ struct reap_args {
 	__u32 skipped;     /* out: alive again, gone already, or not to be touched */
 	__u32 nat_deleted; /* out: NAT entries deleted along with their partner or their CT entry */
 	__u32 failed;      /* out: what the kernel refused */
-	__u32 completed;   /* out: halves brought back */
+	__u32 completed;   /* out: halves, or connections, whose missing halves were brought back */
 };
 
 /* `copy` program, the same way: keys of the previous table in `copy_keys`. */

@@ -282,41 +282,55 @@ static __noinline enum reaped reap_complete(const struct tuple *key, struct reap
 	return reap_half(key, half, half->expires, false);
 }
 
+/* Looks at both, so that LRU takes both for used. */
+static __noinline bool reap_has_half(const struct tuple *forward, const struct tuple *reverse)
+{
+	bool there = table_lookup(TABLE_SNAT, forward);
+
+	barrier_var(there);
+	return table_lookup(TABLE_SNAT, reverse) || there;
+}
+
 /* Brings back the pair of a live connection that has lost both halves, at the port that
  * its CT entry knows. One half that is there is enough for the other to come back;
  * and a port that is another flow's by now stays that flow's. */
 static __noinline enum reaped reap_recreate(const struct tuple *key, struct reap_run *run, bool tcp)
 {
 	struct ct_entry *entry = reap_find_ct(key, tcp);
+	struct nat_entry half = { .addr = key->saddr, .port = key->sport };
 	__u32 now = run->args.now;
-	struct nat_entry half = {};
 	struct tuple reverse;
 	long err;
 
-	if (!entry || clock_expired(entry->expires, now) || !entry->nat_port ||
-	    table_lookup(TABLE_SNAT, key))
+	if (!entry)
+		return REAP_SKIPPED;
+	half.expires = READ_ONCE(entry->expires);
+	/* what came through a tunnel knows the frontend's port, not its own */
+	if (clock_expired(half.expires, now) || !entry->nat_port ||
+	    (entry->flags & (CT_FROM_TUNNEL | CT_DSR_INTERNAL)))
+		return REAP_SKIPPED;
+	tuple_reverse(&reverse, key, KIND_IN);
+	reverse.daddr = entry->nat_addr;
+	reverse.dport = entry->nat_port;
+	if (reap_has_half(key, &reverse))
 		return REAP_SKIPPED;
 	half.class = tcp ? tcp_class(entry) : NAT_CLASS_ANY;
 	if (entry->flags & CT_NODE_PORT)
 		half.flags = NAT_NODE_PORT;
-	else if (ip_addr_equal(&key->saddr, &entry->nat_addr))
+	else if (ip_addr_equal(&key->saddr, &reverse.daddr))
 		half.flags = NAT_NEEDS_CT;
-	half.expires = entry->expires;
 	half.created = now;
 	half.rev_nat_index = entry->rev_nat_index;
 	half.touched = now;
-	half.addr = key->saddr;
-	half.port = key->sport;
-	tuple_reverse(&reverse, key, KIND_IN);
-	reverse.daddr = entry->nat_addr;
-	reverse.dport = entry->nat_port;
 	err = table_insert(TABLE_SNAT, &reverse, &half);
 	if (err)
 		return err == -EEXIST ? REAP_SKIPPED : REAP_FAILED;
 	half.addr = reverse.daddr;
 	half.port = reverse.dport;
 	err = table_insert(TABLE_SNAT, key, &half);
-	return !err || err == -EEXIST ? REAP_COMPLETED : REAP_FAILED;
+	if (err)
+		return err == -EEXIST ? REAP_SKIPPED : REAP_FAILED;
+	return REAP_COMPLETED;
 }
 
 /* A half whose connection has no CT entry any more, and its partner with it. */

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Collector } from '../engine/collector.ts';
 import type { EventType } from '../tables/names.ts';
 
@@ -11,29 +12,35 @@ export type Trouble = Extract<EventType, 'nat_pressure' | 'half_lost'>;
  * What to do when the datapath tells of trouble: a pass, which gives back ports of flows that are
  * over, and brings back NAT halves that were lost. Where all ports are in use, or the replies that
  * could not be mapped were nobody's, it finds nothing, and the datapath goes on telling every
- * second: so a pass is followed by a rest that is as much longer as the tables are large.
+ * second: so a pass is followed by a rest that is as much longer as the tables are large. What is
+ * told meanwhile makes one pass after it: a server that repeats itself does so ever more rarely.
  */
 export function passWhenTold(
   { run, status }: Pick<Collector, 'run' | 'status'>,
   trouble: Trouble,
-  now: () => number = () => performance.now(),
+  rest: (milliseconds: number) => Promise<unknown> = (milliseconds) =>
+    delay(milliseconds, undefined, { ref: false }),
 ): () => void {
-  let restUntil = 0;
-  let running = false;
+  let told = false;
+  let busy = false;
 
-  async function pass(): Promise<void> {
-    await run(trouble);
-    const [last] = status().history;
-    restUntil = now() + (last?.durationMs ?? 0) * (1 / SHARE - 1);
+  async function answer(): Promise<void> {
+    while (told) {
+      told = false;
+      await run(trouble);
+      const [last] = status().history;
+      await rest((last?.durationMs ?? 0) * (1 / SHARE - 1));
+    }
   }
 
   return () => {
-    if (running || now() < restUntil) return;
-    running = true;
-    pass()
+    told = true;
+    if (busy) return;
+    busy = true;
+    answer()
       .catch(() => {})
       .finally(() => {
-        running = false;
+        busy = false;
       });
   };
 }

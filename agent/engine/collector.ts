@@ -114,8 +114,8 @@ async function pass(parts: Parts, reasons: PassReason[]): Promise<Sweep> {
   const begun = seconds();
   const at = Date.now();
   records.lastRun = at;
-  const recreates = reasons.includes('half_lost');
-  const swept = await sweepTables({ ...options, recreates });
+  const bereft = reasons.includes('half_lost') && { recreates: options.lifetimes() };
+  const swept = await sweepTables({ ...options, ...bereft });
   for (const result of swept.passes) fill.counted(result, result.evicted);
   const [failure] = swept.failures;
   if (failure) schedule.failed(begun);

@@ -5,6 +5,7 @@ import { KeyGroup, type Pick, sift } from './key-group.ts';
 import { PortUsage } from './nat-ports.ts';
 import { PairBalance } from './pair-balance.ts';
 import type { ReapOptions, ReapResult } from './reap.ts';
+import { IDLE_LEFT, type Lifetimes } from './relief.ts';
 import { readSocketPorts, type SocketPorts } from './socket-ports.ts';
 import type { WalkedTable } from './walk.ts';
 
@@ -47,7 +48,7 @@ export interface PassResult {
   deleted: number;
   /** Expired when they were read, alive again or gone already when they were to be deleted. */
   skipped: number;
-  /** Deletions that the kernel refused. */
+  /** Deletions and insertions that the kernel refused. */
   failed: number;
   /** NAT entries that were deleted along with their connections. */
   natDeleted: number;
@@ -82,7 +83,7 @@ export interface PassTools {
   /** Are lost NAT halves to be brought back? */
   restores?(): boolean;
   /** Also those of connections that have lost both? It costs three lookups for each. */
-  recreates?: boolean;
+  recreates?: Lifetimes;
   /** Asked where there are halves to complete; by default, the sockets of this process's node. */
   socketPorts?(): Promise<SocketPorts>;
 }
@@ -214,23 +215,29 @@ type Bereft = (
   values: DataView,
   value: number,
   reverse: boolean,
+  /** Seconds that it has left. */
+  left: number,
 ) => boolean;
 
 /** NAT halves that may be alone; undefined when there are none. */
 function loneHalf(pairs: PairBalance | undefined): Bereft | undefined {
-  return pairs && !pairs.isLevel ? (...half) => pairs.isOdd(...half) : undefined;
+  if (!pairs || pairs.isLevel) return undefined;
+  return (keys, key, values, value, reverse) => pairs.isOdd(keys, key, values, value, reverse);
 }
 
-/** Connections that must have a pair; undefined when nobody is to look for it. */
+/** Connections that relief would leave alone, and that must have a pair; undefined for none. */
 function pairless(
   { keySize, mapping, classOf }: CollectedTable,
   { restores, recreates }: PassTools,
 ): Bereft | undefined {
   if (!recreates || !restores?.()) return undefined;
-  return (keys, key, values, value) =>
-    keys.getUint8(key + keySize - KIND_FROM_END) === kind.KIND_OUT &&
-    values.getUint16(value + mapping.port) !== 0 &&
-    classOf(keys, key, values, value) >= flow_class.FLOW_ANSWERED;
+  const idle = IDLE_LEFT * recreates.any;
+  return (keys, key, values, value, _reverse, left) => {
+    if (keys.getUint8(key + keySize - KIND_FROM_END) !== kind.KIND_OUT) return false;
+    if (values.getUint16(value + mapping.port) === 0) return false;
+    const known = classOf(keys, key, values, value);
+    return known === flow_class.FLOW_ANSWERED ? left > idle : known > flow_class.FLOW_ANSWERED;
+  };
 }
 
 /**
@@ -249,9 +256,10 @@ async function complete(
   );
   let at = 0;
   const pick: Pick = (keys, key, values, value) => {
-    if (values.getUint32(value + expiresOffset, true) <= at) return undefined;
+    const left = values.getUint32(value + expiresOffset, true) - at;
+    if (left <= 0) return undefined;
     const reverse = keys.getUint8(key + keySize - KIND_FROM_END) === kind.KIND_IN;
-    if (!isBereft(keys, key, values, value, reverse)) return undefined;
+    if (!isBereft(keys, key, values, value, reverse, left)) return undefined;
     const proto = keys.getUint8(key + keySize - PROTO_FROM_END);
     const wanted = reverse ? undefined : values.getUint16(value + mapping.port);
     return wanted !== undefined && sockets.has(proto, wanted) ? undefined : group;

@@ -4,6 +4,7 @@ import type { ConnectionTable } from '../tables/names.ts';
 import type { Logger } from './logger.ts';
 import { type CollectedTable, collectTable, type PassResult, type PassTools } from './pass.ts';
 import type { Expired } from './schedule.ts';
+import { readSocketPorts, type SocketPorts } from './socket-ports.ts';
 
 export interface SweepOptions extends PassTools {
   /** The tables as they are now; asked at every pass, since a resize replaces them. */
@@ -32,9 +33,12 @@ export interface Sweep {
 /** Goes through all tables; what fails is written down, and the others are gone through. */
 export async function sweepTables(options: SweepOptions): Promise<Sweep> {
   const swept: Sweep = { passes: [], failures: [] };
+  let sockets: Promise<SocketPorts> | undefined;
+  const { socketPorts: read = readSocketPorts } = options;
+  const socketPorts = () => (sockets ??= read());
   for (const table of options.tables()) {
     try {
-      const result = await collectTable(table, options);
+      const result = await collectTable(table, { ...options, socketPorts });
       swept.passes.push(result);
       options.onPass(result);
     } catch (error) {

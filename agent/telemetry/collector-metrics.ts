@@ -145,7 +145,7 @@ function natMetrics(make: Maker, { ports }: CollectorSources) {
   ]);
   const completed = make.counter(
     'nat_gc_completed_total',
-    'NAT entries without their other half, which a pass brought back.',
+    'NAT entries without their other half, and connections without both, for which a pass brought them back.',
     ['family'],
   );
   const portsUsed = make.gauge(

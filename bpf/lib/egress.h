@@ -51,6 +51,15 @@ static __noinline int egress_record(struct __sk_buff *skb, const struct packet *
 	return ct_create(skb, packet, &packet->tuple, &origin, now) ? -DROP_CT_INSERT : 0;
 }
 
+/* A flow that leaves as it is has no port any more, whatever it once had. */
+static __noinline int egress_forget(const struct packet *packet)
+{
+	const struct nat_mapping none = {};
+
+	nat_tell_conntrack(ct_lookup(&packet->tuple), &none);
+	return VERDICT_PASS;
+}
+
 /* Translates a flow that the pod, or the node itself, opened. */
 static __always_inline int egress_translate(struct __sk_buff *skb, const struct packet *packet,
 					    const struct device *device,
@@ -85,9 +94,12 @@ static __always_inline int egress_pod(struct __sk_buff *skb, const struct packet
 	forward = carried ? table_lookup(TABLE_SNAT, &packet->tuple) : NULL;
 	if (forward && clock_expired(forward->expires, now))
 		forward = NULL;
-	if (!forward && !handoff->node_port && !masquerade_due(packet))
-		return handoff->deferred ? egress_record(skb, packet, handoff, &none, now) :
-					   VERDICT_PASS;
+	if (!forward && !handoff->node_port && !masquerade_due(packet)) {
+		if (handoff->deferred)
+			return egress_record(skb, packet, handoff, &none, now);
+		return handoff->result == CT_NEW || handoff->unmapped ? VERDICT_PASS :
+									egress_forget(packet);
+	}
 	drop = masquerade_refuses(packet, device);
 	if (drop)
 		return drop;

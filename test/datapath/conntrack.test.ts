@@ -340,6 +340,16 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.equal(rig.nat(half)?.port, 5);
     });
 
+    test('and has no port any more that it had before it was excluded', () => {
+      const { R } = PEOPLE[family];
+      const flow = key(A, R, 40002, 80, 0);
+      rig.out(buildPacket(packet(A, R, 40002, 80)));
+      rig.patchCt(flow, { nat_port: 40002 });
+      const out = rig.out(buildPacket(packet(A, R, 40002, 80)));
+      assert.deepEqual(out.counted, { 'verdict pass': 1 });
+      assert.equal(rig.ct(flow)?.nat_port, 0);
+    });
+
     test('the node’s own packet costs nothing where nobody holds its port', () => {
       const own = rig.run('to_netdev', buildPacket(packet(N, W, 50001, 443)), {
         ingressIfindex: 0,

@@ -16,6 +16,7 @@ import {
 import { connectionTable } from '../../agent/daemon/tables.ts';
 import { collectTable } from '../../agent/engine/pass.ts';
 import { loadReaper, type Reaper, type ReapOptions } from '../../agent/engine/reap.ts';
+import type { Lifetimes } from '../../agent/engine/relief.ts';
 import { type SocketPort, socketPorts } from '../../agent/engine/socket-ports.ts';
 import { type BpfMap, openPinnedMap } from '../../agent/kernel/map.ts';
 import { parseAddress } from '../../agent/lib/ip.ts';
@@ -352,10 +353,10 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         name: Table,
         restores = true,
         sockets: SocketPort[] = [],
-        recreates = false,
+        recreates?: Lifetimes,
       ) =>
         collectTable(connectionTable(family, name, map(name)), {
-          recreates,
+          ...(recreates && { recreates }),
           reap: (_, table, ...keys) => reaper.reap(table, ...keys),
           now: pinned.now,
           turnover: (_, table) => turnover(table),
@@ -382,27 +383,38 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       });
 
       it('brings back the pairs of connections that must stay, when it is to', async () => {
-        const [tcp, udp] = [pair(2110), pair(2111, { proto: UDP })];
-        const [closed, socket] = [pair(2112), pair(2113)];
+        const [tcp, udp, idle] = [
+          pair(2110),
+          pair(2111, { proto: UDP }),
+          pair(2112, { proto: UDP }),
+        ];
+        const [closed, socket, tunnel] = [pair(2113), pair(2114), pair(2115)];
         const answered = { seen: ct_seen.CT_SEEN_BOTH };
+        const lifetimes = { tcpSyn: 60, any: 600 };
         put(tcp, ESTABLISHED);
         put(udp, answered);
+        put(idle, { ...answered, expires: pinned.now() + 399 });
         put(closed, CLOSED);
         put(socket, ESTABLISHED);
-        const lost = [tcp, udp, closed, socket];
+        put(tunnel, { ...ESTABLISHED, flags: ESTABLISHED_FLAGS | ct_flag.CT_FROM_TUNNEL });
+        const lost = [tcp, udp, idle, closed, socket, tunnel];
         for (const { forward, reverse } of lost) {
           for (const half of [forward, reverse]) map('snat').delete(key(half));
         }
-        const sockets = [{ proto: TCP, port: 32_113 }];
+        const sockets = [{ proto: TCP, port: 32_114 }];
         for (const name of ['ct_tcp', 'ct_any'] as const) {
           assert.equal((await collect(name)).completed, 0, 'not every time');
-          assert.equal((await collect(name, false, [], true)).completed, 0, 'not without restore');
-          const { completed, alive } = await collect(name, true, sockets, true);
+          assert.equal(
+            (await collect(name, false, [], lifetimes)).completed,
+            0,
+            'not without restore',
+          );
+          const { completed, alive } = await collect(name, true, sockets, lifetimes);
           assert.equal(completed > 0, true);
           assert.equal((await collect(name)).alive, alive, 'it is no entry of this table');
         }
         const whole = lost.map((one) => left(one)[1] && left(one)[2]);
-        assert.deepEqual(whole, [true, true, false, false]);
+        assert.deepEqual(whole, [true, true, false, false, false, false]);
       });
 
       it('deletes what stays claimed, and nothing that is not any more', async () => {

@@ -4,52 +4,64 @@ import { passWhenTold } from '../../agent/daemon/told.ts';
 import type { CollectorStatus } from '../../agent/engine/collector.ts';
 import type { Sweep } from '../../agent/engine/sweep.ts';
 
-/** A collector whose passes take so many milliseconds of a clock that the test moves. */
-function openCollector(durationMs: number) {
-  let time = 0;
-  let finish = () => {};
+const PASS_MS = 2000;
+
+/** A collector whose passes, and the rests after them, end when the test says so. */
+function openCollector() {
+  const ends: (() => void)[] = [];
+  const pending = <T>(value: T) =>
+    new Promise<T>((resolve) => {
+      ends.push(() => resolve(value));
+    });
   const reasons: unknown[] = [];
+  const rests: number[] = [];
   const run = (reason?: string) => {
     reasons.push(reason);
-    return new Promise<Sweep>((resolve) => {
-      finish = () => resolve({ passes: [], failures: [] });
-    });
+    return pending<Sweep>({ passes: [], failures: [] });
   };
-  const status = () => ({ history: [{ durationMs }] }) as unknown as CollectorStatus;
-  const signal = passWhenTold({ run, status }, 'nat_pressure', () => time);
+  const status = () => ({ history: [{ durationMs: PASS_MS }] }) as unknown as CollectorStatus;
+  const signal = passWhenTold({ run, status }, 'half_lost', (milliseconds) => {
+    rests.push(milliseconds);
+    return pending(undefined);
+  });
   return {
-    reasons,
-    signal,
-    async finish() {
-      time += durationMs;
-      finish();
+    ...{ reasons, rests, signal },
+    /** Ends what is under way: a pass, or a rest. */
+    async next() {
+      ends.shift()?.();
       await new Promise(setImmediate);
-    },
-    wait(milliseconds: number) {
-      time += milliseconds;
     },
   };
 }
 
-test('ports that run short make a pass, and signals during it no other', async () => {
-  const { reasons, signal, finish } = openCollector(5);
-  for (let i = 0; i < 3; i++) signal();
-  await finish();
-  assert.deepEqual(reasons, ['nat_pressure']);
+test('trouble makes a pass, which names it', async () => {
+  const { reasons, signal, next } = openCollector();
+  signal();
+  await next();
+  await next();
+  assert.deepEqual(reasons, ['half_lost']);
 });
 
-test('passes take a tenth of the time at most, however often it is told', async () => {
-  const { reasons, signal, finish, wait } = openCollector(2000);
+test('passes take a tenth of the time at most', async () => {
+  const { rests, signal, next } = openCollector();
   signal();
-  await finish();
-  for (let second = 0; second < 17; second++) {
-    wait(1000);
-    signal();
-  }
+  await next();
+  assert.deepEqual(rests, [9 * PASS_MS]);
+});
+
+test('what is told during a pass and its rest makes one pass after it', async () => {
+  const { reasons, signal, next } = openCollector();
+  for (let i = 0; i < 3; i++) signal();
+  await next();
+  for (let i = 0; i < 3; i++) signal();
   assert.equal(reasons.length, 1);
-  wait(1000);
-  signal();
+  await next();
   assert.equal(reasons.length, 2);
+  await next();
+  await next();
+  assert.equal(reasons.length, 2);
+  signal();
+  assert.equal(reasons.length, 3);
 });
 
 test('a pass that did not come about is asked for again', async () => {
@@ -59,7 +71,7 @@ test('a pass that did not come about is asked for again', async () => {
     return Promise.reject(new Error('passes have stopped'));
   };
   const status = () => ({ history: [] }) as unknown as CollectorStatus;
-  const signal = passWhenTold({ run, status }, 'half_lost');
+  const signal = passWhenTold({ run, status }, 'nat_pressure');
   signal();
   await new Promise(setImmediate);
   signal();
