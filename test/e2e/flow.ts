@@ -41,6 +41,17 @@ export function openTables({ topo }: Scene, family: Family, node: Node = nth(top
   return { ...tables, [Symbol.dispose]: () => kept.dispose() };
 }
 
+/** The key of a flow from the first pod to the world; `protocol` is an IANA number. */
+export function keyToWorld(
+  { topo }: Scene,
+  family: Family,
+  protocol: number,
+  { sport, dport }: { sport: number; dport: number },
+): FlowKey {
+  const [src, dst] = [nth(topo.pods).addresses[family], nth(topo.worldAddresses)[family]];
+  return { src, dst, sport, dport, protocol, kind: KIND.OUT };
+}
+
 /** Finds the records of a flow that has been opened. */
 export function trackFlow(tables: Tables, tag: string, key: FlowKey): Flow {
   const ct = key.protocol === 6 ? tables.tcp : tables.any;

@@ -3,10 +3,9 @@ import { test } from 'node:test';
 import type { Packet } from '../lib/packet.ts';
 import { openWire } from '../lib/raw-socket.ts';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
-import { KIND } from '../lib/tables.ts';
 import { FAMILIES, type Family } from '../lib/topology.ts';
 import { until } from '../lib/wait.ts';
-import { openTables, trackFlow } from './flow.ts';
+import { keyToWorld, openTables, trackFlow } from './flow.ts';
 
 const PORT = 7000;
 const ONLY_PORT = 40_000;
@@ -22,7 +21,11 @@ test('a reset that somebody else forged', async (t) => {
       await scene.world.listen({ host, port: PORT });
       const { localPort } = await nth(scene.pods).connect({ tag, host, port: PORT });
       using tables = openTables(scene, family);
-      const flow = trackFlow(tables, tag, keyOf(scene, family, localPort));
+      const flow = trackFlow(
+        tables,
+        tag,
+        keyToWorld(scene, family, 6, { sport: localPort, dport: PORT }),
+      );
 
       await wire.send(...Array.from({ length: 50 }, (_, i) => forge(scene, family, flow, i)));
       await nth(scene.pods).exchange({ tag });
@@ -77,17 +80,6 @@ function forge(
     eth: { src: topo.worldMac, dst: nth(topo.nodes).mac },
     ip: { src: nth(topo.worldAddresses)[family], dst: translation.address },
     tcp: { sport: PORT, dport: translation.port, flags: 'R', seq },
-  };
-}
-
-function keyOf({ topo }: ManagedScene, family: Family, sport: number) {
-  return {
-    src: nth(topo.pods).addresses[family],
-    dst: nth(topo.worldAddresses)[family],
-    sport,
-    dport: PORT,
-    protocol: 6,
-    kind: KIND.OUT,
   };
 }
 

@@ -3,10 +3,16 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Restored, readDrops, readRestored } from '../lib/counts.ts';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
-import { KIND } from '../lib/tables.ts';
 import { FAMILIES, type Family } from '../lib/topology.ts';
 import { until } from '../lib/wait.ts';
-import { type Flow, openTables, type RecordName, type Tables, trackFlow } from './flow.ts';
+import {
+  type Flow,
+  keyToWorld,
+  openTables,
+  type RecordName,
+  type Tables,
+  trackFlow,
+} from './flow.ts';
 
 /** A row of the restore matrix: what is lost, who speaks next, what brings it back. */
 interface Row {
@@ -170,7 +176,10 @@ async function openTcp(scene: ManagedScene, tables: Tables, family: Family, port
   if (port === 'held by another pod')
     await nth(scene.pods, 1).connect({ tag: `${tag}x`, ...target });
   await nth(scene.pods).connect({ tag, ...target });
-  return checkPort(trackFlow(tables, tag, keyOf(scene, family, localPort, 6)), port);
+  return checkPort(
+    trackFlow(tables, tag, keyToWorld(scene, family, 6, { sport: localPort, dport: SERVER_PORT })),
+    port,
+  );
 }
 
 async function openUdp(scene: ManagedScene, tables: Tables, family: Family, port: Port) {
@@ -183,24 +192,16 @@ async function openUdp(scene: ManagedScene, tables: Tables, family: Family, port
   }
   await nth(scene.pods).udpOpen({ tag, ...target });
   await nth(scene.pods).udpExchange({ tag });
-  return checkPort(trackFlow(tables, tag, keyOf(scene, family, localPort, 17)), port);
+  return checkPort(
+    trackFlow(tables, tag, keyToWorld(scene, family, 17, { sport: localPort, dport: SERVER_PORT })),
+    port,
+  );
 }
 
 function nextFlow(port: Port) {
   lastPort++;
   const localPort = (port === 'outside the range' ? 10_000 : 40_000) + lastPort;
   return { localPort, tag: `flow${lastPort}` };
-}
-
-function keyOf({ topo }: ManagedScene, family: Family, sport: number, protocol: number) {
-  return {
-    src: nth(topo.pods).addresses[family],
-    dst: nth(topo.worldAddresses)[family],
-    sport,
-    dport: SERVER_PORT,
-    protocol,
-    kind: KIND.OUT,
-  };
 }
 
 function checkPort(flow: Flow, port: Port): Flow {

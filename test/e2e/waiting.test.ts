@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
-import { KIND } from '../lib/tables.ts';
 import { FAMILIES, type Family } from '../lib/topology.ts';
 import { until } from '../lib/wait.ts';
-import { openTables, type RecordName, type Tables, trackFlow } from './flow.ts';
+import { keyToWorld, openTables, type RecordName, type Tables, trackFlow } from './flow.ts';
 
 /** A client that has asked and waits says nothing that would repair its connection. */
 const LOSSES: RecordName[][] = [['reverse'], ['forward', 'reverse'], ['ct', 'reverse']];
@@ -43,7 +42,11 @@ async function hearTcp(
   const host = nth(scene.topo.worldAddresses)[family];
   const tag = `tcp-${family}-${localPort}`;
   await client.connect({ tag, host, port: SERVER_PORT, localPort });
-  trackFlow(tables, tag, keyOf(scene, family, localPort, 6)).lose(lost);
+  trackFlow(
+    tables,
+    tag,
+    keyToWorld(scene, family, 6, { sport: localPort, dport: SERVER_PORT }),
+  ).lose(lost);
   await scene.world.say({ tag, text: 'the answer' });
   assert.equal(await client.hear({ tag, timeout: PATIENCE }), 'the answer');
   await client.exchange({ tag });
@@ -62,7 +65,11 @@ async function hearUdp(
   const tag = `udp-${family}-${localPort}`;
   await client.udpOpen({ tag, host, port: SERVER_PORT, localPort });
   await client.udpExchange({ tag });
-  trackFlow(tables, tag, keyOf(scene, family, localPort, 17)).lose(lost);
+  trackFlow(
+    tables,
+    tag,
+    keyToWorld(scene, family, 17, { sport: localPort, dport: SERVER_PORT }),
+  ).lose(lost);
   const heard = () => client.udpHear({ tag, timeout: 300 }).catch(() => undefined);
   const answer = await until(
     'the answer',
@@ -73,15 +80,4 @@ async function hearUdp(
     { timeout: PATIENCE },
   );
   assert.equal(answer, 'the answer');
-}
-
-function keyOf({ topo }: ManagedScene, family: Family, sport: number, protocol: number) {
-  return {
-    src: nth(topo.pods).addresses[family],
-    dst: nth(topo.worldAddresses)[family],
-    sport,
-    dport: SERVER_PORT,
-    protocol,
-    kind: KIND.OUT,
-  };
 }
