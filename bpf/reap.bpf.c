@@ -255,6 +255,14 @@ static __always_inline void reap_partner(const struct tuple *key, const struct n
 	}
 }
 
+/* Of an insertion: where somebody else's entry stands, it stays. */
+static __always_inline enum reaped reap_inserted(long err)
+{
+	if (!err)
+		return REAP_COMPLETED;
+	return err == -EEXIST ? REAP_SKIPPED : REAP_FAILED;
+}
+
 /* Brings the other half of a live one back, with its class and the rest of its
  * lifetime. Where another mapping stands in its place this half is left over: its
  * port is another flow's, or its flow has another port. */
@@ -265,16 +273,13 @@ static __noinline enum reaped reap_complete(const struct tuple *key, struct reap
 	struct nat_entry *partner;
 	struct nat_entry want;
 	struct tuple other;
-	long err;
 
 	if (!half || clock_expired(half->expires, now))
 		return REAP_SKIPPED;
 	reap_partner(key, half, &other, &want);
 	partner = table_lookup(TABLE_SNAT, &other);
-	if (!partner) {
-		err = table_insert(TABLE_SNAT, &other, &want);
-		return !err ? REAP_COMPLETED : err == -EEXIST ? REAP_SKIPPED : REAP_FAILED;
-	}
+	if (!partner)
+		return reap_inserted(table_insert(TABLE_SNAT, &other, &want));
 	if ((partner->port == want.port && ip_addr_equal(&partner->addr, &want.addr)) ||
 	    clock_expired(partner->expires, now) || half->created + HALF_SETTLED > now ||
 	    partner->created + HALF_SETTLED > now)
@@ -324,13 +329,10 @@ static __noinline enum reaped reap_recreate(const struct tuple *key, struct reap
 	half.touched = now;
 	err = table_insert(TABLE_SNAT, &reverse, &half);
 	if (err)
-		return err == -EEXIST ? REAP_SKIPPED : REAP_FAILED;
+		return reap_inserted(err);
 	half.addr = reverse.daddr;
 	half.port = reverse.dport;
-	err = table_insert(TABLE_SNAT, key, &half);
-	if (err)
-		return err == -EEXIST ? REAP_SKIPPED : REAP_FAILED;
-	return REAP_COMPLETED;
+	return reap_inserted(table_insert(TABLE_SNAT, key, &half));
 }
 
 /* A half whose connection has no CT entry any more, and its partner with it. */
