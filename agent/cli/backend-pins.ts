@@ -3,6 +3,7 @@ import { backend_mask, layouts } from '../abi/generated.ts';
 import type { Layout } from '../abi/layout.ts';
 import type { Family } from '../lib/ip.ts';
 import { formatAddress } from '../lib/ip.ts';
+import { noStates, type StateCounts } from '../tables/backend-states.ts';
 import { BACKEND_STATES, type BackendState } from '../tables/names.ts';
 import { openFamilyMap } from '../tables/open.ts';
 import { orderBy, type PackedRows, readPacked } from '../tables/packed.ts';
@@ -25,9 +26,6 @@ export interface PinnedBackend {
   protocol: string;
   state: BackendState;
 }
-
-/** How many backends of a service there are in each state. */
-export type StateCounts = Record<BackendState, number>;
 
 /** The backends of a family, read once: by service, in the order of their numbers. */
 export interface PinnedBackends {
@@ -63,10 +61,6 @@ function backendsOf(family: Family, rows: PackedRows<{ id: number }, Backend>): 
       return counts;
     },
   };
-}
-
-export function noStates(): StateCounts {
-  return { active: 0, terminating: 0, quarantined: 0, maintenance: 0 };
 }
 
 function describe(family: Family, id: number, backend: Backend): PinnedBackend {

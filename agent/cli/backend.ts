@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
+import type { Config } from '../config/schema.ts';
 import { FAMILIES } from '../lib/ip.ts';
 import { BACKEND_STATES, type BackendState } from '../tables/names.ts';
+import { askServices } from './ask-services.ts';
 import { readBackends } from './backend-pins.ts';
 import {
   BACKEND_HEADING,
@@ -11,7 +13,6 @@ import {
 } from './backend-view.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, requirePins } from './context.ts';
-import { askServices } from './known-services.ts';
 import { createOutput, writeJsonArray, writeLines } from './output.ts';
 import { chooseService } from './service-choice.ts';
 import { pinnedCounts } from './service-counts.ts';
@@ -32,9 +33,9 @@ export function register(program: Command): void {
 }
 
 async function list(options: BackendOptions, command: Command): Promise<void> {
-  const { bpffs, runDir } = configOf(command).state;
-  requirePins(bpffs);
-  const backends = await listBackends(bpffs, runDir, options);
+  const config = configOf(command);
+  requirePins(config.state.bpffs);
+  const backends = await listBackends(config, options);
   const out = createOutput();
   if (options.output === 'json') await writeJsonArray(out, backends());
   else
@@ -50,11 +51,11 @@ function* cellsOf(backends: Iterable<ListedBackend>) {
 
 /** May be gone through twice. */
 async function listBackends(
-  bpffs: string,
-  runDir: string,
+  config: Config,
   { service, state }: BackendOptions,
 ): Promise<() => Generator<ListedBackend, void, undefined>> {
-  const known = await askServices(runDir);
+  const { bpffs } = config.state;
+  const known = await askServices(config);
   const ids = service === undefined ? undefined : chooseService(service, known).ids;
   const families = FAMILIES.map(async (family) => {
     const [{ all }, counts] = [

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:http';
 import { join } from 'node:path';
+import type { Status } from '../daemon/status.ts';
 import type { ErrorCode } from '../lib/errors.ts';
 import { ERROR_CODES, SekishoError } from '../lib/errors.ts';
 
@@ -32,6 +33,16 @@ export function agentClient(runDir: string, timeout = TIMEOUT_MS): AgentClient {
     post: async <T>(path: string, body?: unknown) => (await call('POST', path, body)) as T,
     delete: async (path) => void (await call('DELETE', path)),
   };
+}
+
+/** The daemon's own account; undefined while none answers. */
+export async function askStatus(runDir: string): Promise<Status | undefined> {
+  try {
+    return await agentClient(runDir).get<Status>('/v1/status');
+  } catch (error) {
+    if (error instanceof SekishoError && error.code === 'E_NOT_RUNNING') return undefined;
+    throw error;
+  }
 }
 
 function exchange(call: Call, body: unknown) {

@@ -18,8 +18,7 @@ export function register(program: Command): void {
   addOutputOption(config.command('check [file]'))
     .description('validate a file; print the table sizes it leads to and their memory')
     .action(check);
-  config
-    .command('schema')
+  addOutputOption(config.command('schema'))
     .description('print the JSON Schema of the file, for editors')
     .action(() => writeJson(createOutput(), configJsonSchema()));
 }

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import type { Config } from '../config/schema.ts';
 import { readNetwork } from '../engine/ip-tool.ts';
@@ -8,6 +8,8 @@ import type { Capabilities } from '../kernel/capabilities.ts';
 import { probeCapabilities } from '../kernel/capabilities.ts';
 import { isBpffs } from '../kernel/fs.ts';
 import { SekishoError } from '../lib/errors.ts';
+import { limitChecks } from './doctor-limits.ts';
+import { readProc } from './proc.ts';
 
 /** One thing that a machine has or lacks. */
 export interface Check {
@@ -56,6 +58,7 @@ export async function checkMachine(configOf: () => Config): Promise<Check[]> {
     ...(await devices(configOf)),
     forwarding('IPv4 forwarding', 'net/ipv4/ip_forward'),
     forwarding('IPv6 forwarding', 'net/ipv6/conf/all/forwarding'),
+    ...limitChecks(configOf),
   ];
 }
 
@@ -154,7 +157,7 @@ function tool(names: readonly string[], required: boolean, fix: string): Check {
 
 function forwarding(name: string, setting: string): Check {
   const key = setting.replaceAll('/', '.');
-  const value = readSetting(`/proc/sys/${setting}`);
+  const value = readProc(`/proc/sys/${setting}`);
   return {
     name,
     ok: value === '1',
@@ -162,14 +165,6 @@ function forwarding(name: string, setting: string): Check {
     detail: `${key} = ${value}`,
     fix: `sysctl -w ${key}=1`,
   };
-}
-
-function readSetting(path: string): string {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return 'unknown';
-  }
 }
 
 function nearestExisting(path: string): string {

@@ -1,4 +1,5 @@
 import { endpoint_flag } from '../abi/generated.ts';
+import type { StoredEndpoint } from '../daemon/endpoint-store.ts';
 import { readNetwork } from '../engine/ip-tool.ts';
 import { FAMILIES, formatAddress } from '../lib/ip.ts';
 import { listEndpoints } from '../tables/endpoints.ts';
@@ -15,15 +16,22 @@ export interface ListedEndpoint {
   state: 'ready' | 'no_interface' | 'unfit' | null;
 }
 
-/** Endpoints as the datapath has them; the node's own addresses are none. */
-export async function pinnedEndpoints(bpffs: string): Promise<ListedEndpoint[]> {
+/**
+ * Endpoints as the datapath has them, with the names that they had as `stored`; the node's own
+ * addresses are none.
+ */
+export async function pinnedEndpoints(
+  bpffs: string,
+  stored: readonly StoredEndpoint[],
+): Promise<ListedEndpoint[]> {
   const byId = new Map<number, ListedEndpoint>();
-  const unknown = { name: null, interface: null, source: null, state: null };
   for (const family of FAMILIES) {
     for (const { addr, endpoint } of listEndpoints(bpffs, family)) {
       const { id, ifindex, flags } = endpoint;
       if (flags & endpoint_flag.ENDPOINT_HOST) continue;
-      const listed = byId.get(id) ?? { id, ifindex, ...unknown, addresses: [] };
+      const { name = null, source = null } = stored.find((one) => one.id === id) ?? {};
+      const unknown = { interface: null, state: null };
+      const listed = byId.get(id) ?? { id, name, source, ifindex, ...unknown, addresses: [] };
       listed.addresses.push(formatAddress(addr));
       byId.set(id, listed);
     }

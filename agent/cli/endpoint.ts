@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { readStoredEndpoints } from '../daemon/endpoint-store.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { agentClient } from './client.ts';
 import type { OutputOptions } from './context.ts';
@@ -40,7 +41,7 @@ async function list(options: OutputOptions, command: Command): Promise<void> {
   await writeLines(out, formatTable(heading, rows));
 }
 
-/** As the daemon knows them; without it, as the pinned maps hold them: names are lost. */
+/** As the daemon knows them; without it, as the pinned maps hold them and its store names them. */
 async function listEndpoints(bpffs: string, runDir: string): Promise<ListedEndpoint[]> {
   try {
     const answer = await agentClient(runDir).get<{ endpoints: ListedEndpoint[] }>('/v1/endpoints');
@@ -48,7 +49,7 @@ async function listEndpoints(bpffs: string, runDir: string): Promise<ListedEndpo
   } catch (error) {
     if (!(error instanceof SekishoError && error.code === 'E_NOT_RUNNING')) throw error;
     requirePins(bpffs);
-    return pinnedEndpoints(bpffs);
+    return pinnedEndpoints(bpffs, readStoredEndpoints(runDir));
   }
 }
 

@@ -1,14 +1,13 @@
 import type { Command } from 'commander';
-import type { Status } from '../daemon/status.ts';
 import type { CollectorStatus } from '../engine/collector.ts';
 import type { PassResult } from '../engine/pass.ts';
 import type { PassRecord, ReliefRecord } from '../engine/records.ts';
 import type { PassFailure, Sweep } from '../engine/sweep.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { formatDuration } from '../lib/units.ts';
-import { agentClient } from './client.ts';
+import { agentClient, askStatus } from './client.ts';
 import type { OutputOptions } from './context.ts';
-import { addOutputOption, configOf } from './context.ts';
+import { addOutputOption, configOf, requirePins } from './context.ts';
 import { createOutput, writeJson, writeLines } from './output.ts';
 import { formatTable } from './text-table.ts';
 
@@ -39,10 +38,12 @@ export function sweepError(failures: readonly PassFailure[]): SekishoError | und
 }
 
 async function status(options: OutputOptions, command: Command): Promise<void> {
-  const { runDir } = configOf(command).state;
-  const { gc } = await agentClient(runDir).get<Status>('/v1/status');
+  const { bpffs, runDir } = configOf(command).state;
+  const gc = (await askStatus(runDir))?.gc;
+  if (!gc) requirePins(bpffs);
   const out = createOutput();
-  if (options.output === 'json') return writeJson(out, gc);
+  if (options.output === 'json') return writeJson(out, gc ?? null);
+  if (!gc) return writeLines(out, ['the agent is not running: no pass until it is started']);
   const now = Date.now();
   await writeLines(out, [
     scheduleLine(gc, now),

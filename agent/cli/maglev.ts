@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
+import { askServices } from './ask-services.ts';
 import { pinnedTable } from './backend-table.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, requirePins } from './context.ts';
-import { askServices } from './known-services.ts';
 import { describeTable, type ListedTable, type NamedTable, tablesText } from './maglev-view.ts';
 import { createOutput, writeJsonArray, writeLines } from './output.ts';
 import { chooseService, noService } from './service-choice.ts';
@@ -17,9 +17,10 @@ export function register(program: Command): void {
 }
 
 async function show(word: string, options: OutputOptions, command: Command): Promise<void> {
-  const { bpffs, runDir } = configOf(command).state;
+  const config = configOf(command);
+  const { bpffs } = config.state;
   requirePins(bpffs);
-  const known = await askServices(runDir);
+  const known = await askServices(config);
   const { ids } = chooseService(word, known);
   const parts = await readParts(bpffs, ids, known);
   if (parts.length === 0) throw noService(word);

@@ -10,21 +10,17 @@ export interface ChosenService {
 }
 
 /**
- * Finds a service by its name, or by a number that listings show. `known` is undefined without
- * the daemon, and names mean nothing then. Throws E_NOT_FOUND, E_NOT_RUNNING.
+ * Finds a service by its name, or by a number that listings show. Throws E_NOT_FOUND.
  */
-export function chooseService(word: string, known: KnownServices | undefined): ChosenService {
-  const named = known?.byName(word);
+export function chooseService(word: string, known: KnownServices): ChosenService {
+  const named = known.byName(word);
   if (named) return { ids: named.ids, known: named };
-  if (/^[1-9]\d{0,9}$/.test(word)) return { ids: [Number(word)], known: known?.byId(Number(word)) };
-  const invalid = known?.invalid.find(({ name }) => name === word);
+  if (/^[1-9]\d{0,9}$/.test(word)) return { ids: [Number(word)], known: known.byId(Number(word)) };
+  const invalid = known.invalid.find(({ name }) => name === word);
   if (invalid) {
     throw new SekishoError('E_NOT_FOUND', `service ${word} is rejected: ${invalid.reason}`);
   }
-  if (known) throw noService(word);
-  throw new SekishoError('E_NOT_RUNNING', `nobody knows which service is called "${word}"`, {
-    hint: 'start the agent, or give the number of the service: sekisho service list',
-  });
+  throw noService(word);
 }
 
 export function noService(word: string): SekishoError {

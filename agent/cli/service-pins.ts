@@ -2,9 +2,10 @@ import type { Service, ServiceKey } from '../abi/generated.ts';
 import { layouts, service_flag, service_scope } from '../abi/generated.ts';
 import type { Family } from '../lib/ip.ts';
 import { formatAddress } from '../lib/ip.ts';
+import { noStates, type StateCounts } from '../tables/backend-states.ts';
 import { openFamilyMap } from '../tables/open.ts';
 import { orderBy, type PackedRows, readPacked } from '../tables/packed.ts';
-import { noStates, readBackends, type StateCounts } from './backend-pins.ts';
+import { readBackends } from './backend-pins.ts';
 import { protocolName } from './names.ts';
 
 const { SERVICE_ANY_PORT, SERVICE_FROM_OUTSIDE, SERVICE_TWO_SCOPES } = service_flag;

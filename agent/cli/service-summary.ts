@@ -1,4 +1,4 @@
-import { noStates, type StateCounts } from './backend-pins.ts';
+import { noStates, type StateCounts } from '../tables/backend-states.ts';
 import type { ListedService, ServiceState } from './service-view.ts';
 
 /** What `status` says of services. */

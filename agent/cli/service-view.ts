@@ -2,7 +2,7 @@ import { service_flag } from '../abi/generated.ts';
 import type { RejectedService } from '../config/schema.ts';
 import type { Family } from '../lib/ip.ts';
 import type { ServiceView } from '../services/view.ts';
-import { noStates, type StateCounts } from './backend-pins.ts';
+import { noStates, type StateCounts } from '../tables/backend-states.ts';
 import type { Eligible, Frontend, PinnedService } from './service-pins.ts';
 
 export type ServiceState = 'ready' | 'no_backend' | 'pending' | 'rejected';

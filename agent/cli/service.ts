@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
+import { askServices } from './ask-services.ts';
 import { agentClient } from './client.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, requirePins } from './context.ts';
-import { askServices } from './known-services.ts';
 import { createOutput, writeJson, writeJsonArray, writeLines } from './output.ts';
 import { applyServices } from './service-apply.ts';
 import { chooseService, noService } from './service-choice.ts';
@@ -27,9 +27,10 @@ export function register(program: Command): void {
 }
 
 async function list(options: OutputOptions, command: Command): Promise<void> {
-  const { bpffs, runDir } = configOf(command).state;
+  const config = configOf(command);
+  const { bpffs } = config.state;
   requirePins(bpffs);
-  const services = await listServices(bpffs, await askServices(runDir));
+  const services = await listServices(bpffs, await askServices(config));
   const out = createOutput();
   if (options.output === 'json') await writeJsonArray(out, services());
   else
@@ -44,9 +45,10 @@ function* rowsOf(services: Iterable<ListedService>) {
 }
 
 async function get(word: string, options: OutputOptions, command: Command): Promise<void> {
-  const { bpffs, runDir } = configOf(command).state;
+  const config = configOf(command);
+  const { bpffs } = config.state;
   requirePins(bpffs);
-  const services = await askServices(runDir);
+  const services = await askServices(config);
   const { ids, known } = chooseService(word, services);
   const [part = known && absentPart(describeAbsent(known)), ...others] = await readParts(
     bpffs,

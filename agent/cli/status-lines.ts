@@ -13,6 +13,7 @@ export function statusLines(report: StatusReport, now: number): string[] {
     ...section('SERVICES', report.services ? [summaryWords(report.services)] : []),
     ...section('KERNEL', [kernelLine(report)]),
     ...section('MAPS', mapLines(report.maps)),
+    ...section('DROPS', dropLines(report)),
     ...section('WARNINGS', report.warnings),
     ...section('PROBLEMS', report.problems),
     '',
@@ -43,6 +44,11 @@ function hookLines({ hooks }: StatusReport): string[] {
     attached ? 'attached' : 'MISSING',
   ]);
   return rows.length > 0 ? formatTable(HOOK_COLUMNS, rows) : [];
+}
+
+function dropLines({ drops }: StatusReport): string[] {
+  const rows = drops.map(({ packets, reason, hook, family }) => [packets, reason, hook, family]);
+  return rows.length > 0 ? formatTable(['PACKETS', 'REASON', 'PROGRAM', 'FAMILY'], rows) : [];
 }
 
 function kernelLine({ capabilities }: StatusReport): string {

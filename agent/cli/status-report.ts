@@ -3,6 +3,7 @@ import type { AttachMode, Attachment, Hook } from '../engine/attach.ts';
 import { DEVICE_HOOKS, ENDPOINT_HOOKS } from '../engine/attach.ts';
 import type { Capabilities } from '../kernel/capabilities.ts';
 import { FAMILIES, type Family } from '../lib/ip.ts';
+import type { Drops } from './drops.ts';
 import type { MapStats } from './map-stats.ts';
 import type { ServiceSummary } from './service-summary.ts';
 
@@ -17,6 +18,7 @@ export interface Findings {
   /** Names of interfaces by ifindex. */
   names: ReadonlyMap<number, string>;
   maps: readonly MapStats[];
+  drops: readonly Drops[];
   /** Of the pins, and of the daemon where it answers. */
   services: ServiceSummary | null;
   capabilities: Capabilities | undefined;
@@ -48,6 +50,8 @@ export interface StatusReport {
   hooks: ReportedHook[];
   gc: Status['gc'] | null;
   maps: MapStats[];
+  /** Of all hooks, since the maps were made. */
+  drops: Drops[];
   services: ServiceSummary | null;
   capabilities: Capabilities | null;
 }
@@ -57,7 +61,7 @@ export interface StatusReport {
  * was refused is a warning: the rest works.
  */
 export function reportStatus(findings: Findings): StatusReport {
-  const { daemon, maps, services, capabilities } = findings;
+  const { daemon, maps, drops, services, capabilities } = findings;
   const hooks = reportHooks(findings);
   const missing = hooks
     .filter(({ attached }) => !attached)
@@ -72,6 +76,7 @@ export function reportStatus(findings: Findings): StatusReport {
     hooks,
     gc: daemon?.gc ?? null,
     maps: [...maps],
+    drops: [...drops],
     services,
     capabilities: daemon?.capabilities ?? capabilities ?? null,
   };

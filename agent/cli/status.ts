@@ -8,10 +8,12 @@ import { type ErrorCode, SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
 import { listDevices } from '../tables/devices.ts';
 import { listEndpoints } from '../tables/endpoints.ts';
-import { agentClient } from './client.ts';
+import { findServices } from './ask-services.ts';
+import { askStatus } from './client.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, requirePins } from './context.ts';
-import { findServices, type KnownServices } from './known-services.ts';
+import { readDrops } from './drops.ts';
+import type { KnownServices } from './known-services.ts';
 import { readMapStats } from './map-stats.ts';
 import { createOutput, writeJson, writeLines } from './output.ts';
 import { listServices } from './service-listing.ts';
@@ -30,22 +32,13 @@ export function register(program: Command): void {
 
 async function status(options: OutputOptions, command: Command): Promise<void> {
   const { bpffs, runDir } = configOf(command).state;
-  const daemon = await askDaemon(runDir);
+  const daemon = await askStatus(runDir);
   if (!daemon) requirePins(bpffs);
   const report = reportStatus(await findings(bpffs, runDir, daemon));
   const out = createOutput();
   if (options.output === 'json') await writeJson(out, report);
   else await writeLines(out, statusLines(report, Date.now()));
   if (!report.healthy) process.exitCode = 1;
-}
-
-async function askDaemon(runDir: string): Promise<Status | undefined> {
-  try {
-    return await agentClient(runDir).get<Status>('/v1/status');
-  } catch (error) {
-    if (error instanceof SekishoError && error.code === 'E_NOT_RUNNING') return undefined;
-    throw error;
-  }
 }
 
 async function findings(
@@ -61,6 +54,7 @@ async function findings(
     endpoints: endpointIndexes(bpffs),
     names: new Map(interfaces.map(({ ifindex, name }) => [ifindex, name])),
     maps: await readMapStats(bpffs),
+    drops: readDrops(bpffs),
     services: await servicesOf(bpffs, daemon && (await findServices(runDir))),
     capabilities: daemon ? undefined : probeCapabilities(),
   };

@@ -71,11 +71,13 @@ function serviceChecks({ services }: Parsed): Problem[] {
       ),
     ),
   );
-  const nodePorts = services.flatMap(({ type, nodePort }, i) =>
-    nodePort !== undefined && type === 'ClusterIP'
-      ? [wrong(['services', i, 'nodePort'], 'a ClusterIP service has no node port')]
-      : [],
-  );
+  const nodePorts = services.flatMap(({ type, nodePort }, i) => {
+    const has = nodePort !== undefined;
+    const at = ['services', i, 'nodePort'];
+    if (has && type === 'ClusterIP') return [wrong(at, 'a ClusterIP service has no node port')];
+    if (!has && type === 'NodePort') return [wrong(at, 'missing; a NodePort service needs one')];
+    return [];
+  });
   return [...repeated(names), ...repeated(frontends), ...backends, ...nodePorts];
 }
 

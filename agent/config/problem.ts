@@ -2,7 +2,10 @@ import type { z } from 'zod';
 import type { ConfigPlace } from '../lib/errors.ts';
 import { ConfigError } from '../lib/errors.ts';
 import { exampleAt, knownKeys, pathsOfKey } from './schema-walk.ts';
-import { nearest } from './suggest.ts';
+import { editDistance, nearest } from './suggest.ts';
+
+/** Edits that a slip of the hand takes: a key so near is meant, not one of its name elsewhere. */
+const SLIP = 2;
 
 export type Path = readonly PropertyKey[];
 
@@ -43,7 +46,9 @@ function unknownKey(path: Path): Problem {
   const parent = path.slice(0, -1);
   const close = nearest(key, knownKeys(parent));
   const elsewhere = pathsOfKey(key)[0];
-  const suggestion = elsewhere ?? (close && formatPath([...parent, close]));
+  const beside = close && formatPath([...parent, close]);
+  const isSlip = close !== undefined && editDistance(key, close) <= SLIP;
+  const suggestion = isSlip ? beside : (elsewhere ?? beside);
   const advice = suggestion === undefined ? '' : `; did you mean "${suggestion}"?`;
   return { path, at: 'key', message: `unknown key "${key}"${advice}` };
 }

@@ -48,6 +48,11 @@ export interface EndpointStore {
   configure(configured: readonly EndpointRequest[]): () => void;
 }
 
+/** Reads `<runDir>/endpoints.json`. Throws E_LAYOUT when it cannot be understood. */
+export function readStoredEndpoints(runDir: string): readonly StoredEndpoint[] {
+  return readStored(join(runDir, FILE), storedSchema, WHAT)?.endpoints ?? [];
+}
+
 /**
  * Opens the store in `<runDir>/endpoints.json`. The configuration's endpoints replace those that
  * an earlier configuration left, and win over stored ones of the same name or address, which are
@@ -59,7 +64,7 @@ export function openEndpointStore(
   dropped: (endpoint: StoredEndpoint) => void = () => {},
 ): EndpointStore {
   const path = join(runDir, FILE);
-  const before = readStored(path, storedSchema, WHAT)?.endpoints ?? [];
+  const before = readStoredEndpoints(runDir);
   let endpoints = byName(before);
   const save = () => writeStore(path, [...endpoints.values()]);
 

@@ -25,6 +25,11 @@ export interface ServiceStore {
   save(services: Iterable<ServiceSpec>): Promise<void>;
 }
 
+/** Reads `<runDir>/services.json`. Throws E_LAYOUT when it cannot be understood. */
+export function readStoredServices(runDir: string): readonly ServiceSpec[] {
+  return readStored(join(runDir, FILE), storedSchema, WHAT)?.services ?? [];
+}
+
 /** Opens the store in `<runDir>/services.json`. Throws E_LAYOUT when it cannot be understood. */
 export function openServiceStore(runDir: string): ServiceStore {
   const path = join(runDir, FILE);
@@ -35,7 +40,7 @@ export function openServiceStore(runDir: string): ServiceStore {
     return text;
   };
   return {
-    before: readStored(path, storedSchema, WHAT)?.services ?? [],
+    before: readStoredServices(runDir),
     async save(services) {
       const lines = Array.from(services, textOf).join(',\n');
       try {

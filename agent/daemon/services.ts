@@ -42,7 +42,10 @@ export interface ConfiguredServices {
 export interface ServiceKeeper extends AsyncDisposable {
   /** The node may have changed. Never rejects: what fails is tried again, and a problem until then. */
   follow(facts: NodeFacts): Promise<void>;
-  /** Puts others in place of the configuration's services. Never rejects either. */
+  /**
+   * Puts others in place of the configuration's services; what is no longer valid stays as it
+   * was. Never rejects either.
+   */
   configure(configured: ConfiguredServices): Promise<void>;
   /**
    * Adds or changes services by name; what is rejected leaves what was there, and the others.
@@ -224,8 +227,12 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
       }),
     configure: (next) =>
       serial(async () => {
-        configured = byName(keepSame(next.services, configured));
-        leftOut = next.rejectedServices ?? [];
+        const staying = stayingOf(next, configured);
+        configured = byName([...staying.values(), ...keepSame(next.services, configured)]);
+        leftOut = (next.rejectedServices ?? []).map(({ name, reason }) => {
+          const rest = staying.has(name) ? '; the one before stays' : '';
+          return { name, reason: `${reason}${rest}` };
+        });
         logLeftOut(leftOut, logger);
         giveWay();
         await follow();
@@ -270,6 +277,14 @@ function keepSame(next: readonly ServiceSpec[], before: ServicesByName): Prepare
     const isSame = there && JSON.stringify(there.spec) === JSON.stringify(spec);
     return isSame ? there : prepareService(spec);
   });
+}
+
+/** Services that are there, and whose successors are not valid. */
+function stayingOf(next: ConfiguredServices, before: ServicesByName): ServicesByName {
+  const valid = new Set(next.services.map(({ name }) => name));
+  const names = (next.rejectedServices ?? []).map(({ name }) => name);
+  const staying = names.filter((name) => !valid.has(name));
+  return byName(staying.flatMap((name) => before.get(name) ?? []));
 }
 
 function logLeftOut(services: readonly RejectedService[], logger: Logger): void {

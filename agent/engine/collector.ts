@@ -124,7 +124,7 @@ async function pass(parts: Parts, reasons: PassReason[]): Promise<Sweep> {
     ...{ at, reasons, status: failure ? 'failed' : 'completed' },
     durationMs: (seconds() - begun) * 1000,
     intervalSeconds: schedule.interval,
-    deleted: swept.passes.reduce((sum, { deleted }) => sum + deleted, 0),
+    deleted: swept.passes.reduce((sum, { deleted, natDeleted }) => sum + deleted + natDeleted, 0),
     ...(failure && { error: `${failure.family}/${failure.table}: ${failure.message}` }),
   };
   notePass(records, record, swept.passes);

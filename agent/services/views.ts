@@ -1,4 +1,5 @@
 import { formatPrefix } from '../lib/ip.ts';
+import { noStates, type StateCounts } from '../tables/backend-states.ts';
 import type { ServiceCounts } from '../tables/service-counts.ts';
 import type { Compiled } from './compile.ts';
 import type { PartIds } from './ids.ts';
@@ -48,8 +49,8 @@ export function viewService(
 /** A service as metrics tell it. */
 export interface ServiceSample {
   name: string;
-  /** How many backends are in each state. */
-  backends: Record<string, number>;
+  /** How many backends are in each state, those that none is in included. */
+  backends: StateCounts;
   connections: number;
   drops: ServiceView['drops'];
   /** New connections by the backend's address and port, of those that had some. */
@@ -59,8 +60,8 @@ export interface ServiceSample {
 /** What is counted of a service, its parts together. */
 export function sampleService(service: PreparedService, known: Known): ServiceSample {
   const { compiled, ids, counts } = known;
-  const backends: Record<string, number> = {};
-  for (const { state } of service.backends) backends[state] = (backends[state] ?? 0) + 1;
+  const backends = noStates();
+  for (const { state } of service.backends) backends[state]++;
   const given = (compiled?.parts.get(service) ?? []).flatMap((part) => ids.get(part) ?? []);
   const perBackend = new Map<string, number>();
   for (const own of given) {

@@ -1,6 +1,10 @@
 import { FAMILIES, type Family } from '../lib/ip.ts';
 import type { Counters } from '../tables/counters.ts';
+import type { DropReason } from '../tables/names.ts';
 import type { Maker } from './maker.ts';
+
+/** Stands for none: nothing is ever counted under it. */
+const NO_REASON: DropReason = 'none';
 
 /** Whatever the programs count themselves: read from their maps at every scrape. */
 export function addDatapathMetrics(make: Maker, counters: (family: Family) => Counters): void {
@@ -46,7 +50,9 @@ function addPacketMetrics(make: Maker, counters: (family: Family) => Counters): 
     ['family', 'hook', 'reason'],
     (set) =>
       eachFamily(counters, (family, { drops }) =>
-        eachPair(drops, (hook, reason, count) => set({ family, hook, reason }, count)),
+        eachPair(drops, (hook, reason, count) => {
+          if (reason !== NO_REASON) set({ family, hook, reason }, count);
+        }),
       ),
   );
 }

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { decode, encode } from '../../agent/abi/codec.ts';
+import { counter, drop_reason, hook, layouts } from '../../agent/abi/generated.ts';
+import { openPinnedMap } from '../../agent/kernel/map.ts';
+import { possibleCpus } from '../../agent/kernel/system.ts';
 import { parseAddress } from '../../agent/lib/ip.ts';
 import { skipReason } from '../kernel/sandbox.ts';
 import { flow, ICMP, IN, OUT, type Pinned, pinDatapath, RELATED, TCP, UDP } from './pinned.ts';
@@ -140,7 +146,46 @@ describe('listings without a daemon', { skip: skipReason }, () => {
     const slots = maps.find(({ name }) => name === 'ipv4/ct_tcp_maps');
     assert.equal(slots?.entries, 1, 'the slot of a resize is empty');
     assert.ok(maps.some(({ name }) => name === 'ipv6/counters'));
-    assert.ok(maps.some(({ name }) => name === 'node'));
+    const names = maps.map(({ name }) => name);
+    for (const name of ['node', 'evictions', 'layouts']) {
+      const isPinned = existsSync(join(pinned.bpffs, name));
+      assert.equal(names.filter((listed) => listed === name).length, isPinned ? 1 : 0, name);
+    }
+  });
+
+  it('shows in the status why packets were dropped', async () => {
+    const slot =
+      counter.COUNTER_DROPS +
+      hook.HOOK_TO_NETDEV * drop_reason.DROP_REASON_COUNT +
+      drop_reason.DROP_NAT_FULL;
+    using counters = openPinnedMap(join(pinned.bpffs, 'ipv6', 'counters'));
+    const perCpu = new BigUint64Array(possibleCpus()).fill(3n);
+    counters?.update(new Uint8Array(Uint32Array.of(slot).buffer), new Uint8Array(perCpu.buffer));
+    const packets = 3 * possibleCpus();
+    const { drops } = JSON.parse((await pinned.run('status', '-o', 'json')).stdout);
+    assert.deepEqual(drops, [{ family: 'ipv6', hook: 'to_netdev', reason: 'nat_full', packets }]);
+    const { stdout } = await pinned.run('status');
+    assert.match(stdout, new RegExp(`\\nDROPS\\n.*\\n +${packets} +nat_full +to_netdev +ipv6\\n`));
+  });
+
+  it('knows of no passes, and says so', async () => {
+    const told = await pinned.run('gc', 'status');
+    assert.deepEqual([told.status, told.stderr], [0, '']);
+    assert.match(told.stdout, /^the agent is not running/);
+    assert.equal((await pinned.run('gc', 'status', '-o', 'json')).stdout.trim(), 'null');
+  });
+
+  it('names endpoints as the daemon stored them', async () => {
+    const layout = layouts.ipv4.endpoint;
+    using map = openPinnedMap(join(pinned.bpffs, 'ipv4', 'endpoints'));
+    const row = { ...decode(layout, new Uint8Array(layout.size)), id: 4 };
+    map?.update(parseAddress(POD).bytes, encode(layout, row));
+    const endpoint = { name: 'web-1', interface: 'lxc1', addresses: [POD], id: 4, source: 'api' };
+    const stored = JSON.stringify({ version: 1, endpoints: [endpoint] });
+    writeFileSync(join(pinned.runDir, 'endpoints.json'), stored);
+    const [listed] = JSON.parse((await pinned.run('endpoint', 'list', '-o', 'json')).stdout);
+    const { name, source, addresses, state } = listed;
+    assert.deepEqual([name, source, addresses, state], ['web-1', 'api', [POD], null]);
   });
 
   it('calls a node without its daemon unhealthy', async () => {

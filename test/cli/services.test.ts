@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -9,11 +10,12 @@ import { createMap, openPinnedMap } from '../../agent/kernel/map.ts';
 import { possibleCpus } from '../../agent/kernel/system.ts';
 import { type Family, parseAddress } from '../../agent/lib/ip.ts';
 import { skipReason } from '../kernel/sandbox.ts';
-import { flow, IN, OUT, type Pinned, pinDatapath, TCP, UDP } from './pinned.ts';
+import { specOf } from '../lib/service-specs.ts';
+import { flow, IN, OUT, type Pinned, pinDatapath, runSekisho, TCP, UDP } from './pinned.ts';
 
 const { SERVICE_FROM_OUTSIDE, SERVICE_DSR, SERVICE_ANY_PORT, SERVICE_TWO_SCOPES } = service_flag;
 const { SERVICE_SOURCE_RANGES } = service_flag;
-const NOTE = /^sekisho: note: the agent does not answer: names, .* are left out\n$/;
+const NOTE = /^sekisho: note: the agent does not answer: names are .* are left out\n$/;
 const [CONNECTIONS, DROPS, BACKEND_CONNECTIONS] = [0, 1, 2];
 const NO_BACKEND = 16;
 const SVC = 4;
@@ -152,13 +154,47 @@ describe('services in the pinned maps', { skip: skipReason }, () => {
     ]);
   });
 
-  it('that are not there, or only the daemon could name, are errors', async () => {
+  it('have the names that the configuration and what was applied give them', async () => {
+    const state = `state: { bpffs: ${pinned.bpffs}, runDir: ${pinned.runDir} }`;
+    const web = '{ name: web, frontends: [{ address: 172.190.0.17, port: 80, protocol: TCP }] }';
+    writeFileSync(`${pinned.config}.named`, `${state}\nservices: [${web}]\n`);
+    const dns = { name: 'dns', frontends: [{ address: '10.96.0.10', port: 53, protocol: 'UDP' }] };
+    const stored = { version: 1, services: [specOf(dns as never)] };
+    writeFileSync(join(pinned.runDir, 'services.json'), JSON.stringify(stored));
+    const named = async (...words: string[]) => {
+      const { status, stdout, stderr } = await runSekisho([
+        ...[...words, '-o', 'json'],
+        ...['--config', `${pinned.config}.named`],
+      ]);
+      assert.equal(status, 0, stderr);
+      return JSON.parse(stdout);
+    };
+    assert.deepEqual(
+      (await named('service', 'list')).map(({ id, name, source }: Record<string, unknown>) => [
+        ...[id, name, source],
+      ]),
+      [
+        [2, 'dns', 'api'],
+        [3, 'web', 'config'],
+        [5, null, null],
+      ],
+    );
+    assert.deepEqual((await named('service', 'get', 'web')).ids, [3]);
+    assert.equal((await named('maglev', 'show', 'web')).length, 2);
+    assert.deepEqual(
+      (await named('backend', 'list', '--service', 'dns')).map(({ id }: { id: number }) => id),
+      [30],
+    );
+    rmSync(join(pinned.runDir, 'services.json'));
+  });
+
+  it('that are not there are errors', async () => {
     const unknown = await pinned.run('service', 'get', '9');
     assert.deepEqual([unknown.status, unknown.stdout], [1, '']);
     assert.match(unknown.stderr, /\nsekisho: there is no service "9" \(.*\)\n$/);
     const named = await pinned.run('service', 'get', 'web');
     assert.equal(named.status, 1);
-    assert.match(named.stderr, /\nsekisho: nobody knows which service is called "web" \(.*\)\n$/);
+    assert.match(named.stderr, /\nsekisho: there is no service "web" \(.*\)\n$/);
   });
 
   it('have their backends listed, by state and by service', async () => {

@@ -69,6 +69,8 @@ test('what make install puts somewhere works from there, and make uninstall take
     const { checks } = JSON.parse((await installed('doctor', '-o', 'json')).stdout);
     const objects = checks.find(({ name }: { name: string }) => name === 'BPF objects');
     assert.equal(objects.ok, true, objects.detail);
+    const names = checks.map(({ name }: { name: string }) => name);
+    assert.deepEqual(names.slice(-3), ['BPF JIT', 'open files', 'memory']);
   });
 
   await t.test('the daemon starts, reloads over a new installation, and stops', async () => {

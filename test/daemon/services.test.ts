@@ -27,6 +27,8 @@ import { call } from './support.ts';
 const MAPS = { ctTcp: 4096, ctAny: 2048, nat: 4096 };
 const VIP = '10.96.0.1';
 
+const ELSEWHERE = [{ address: '10.96.0.9', port: 80 }];
+
 function web(overrides: object = {}): object {
   return {
     name: 'web',
@@ -151,11 +153,18 @@ test('a reload changes services, and rejects those that cannot be', async () => 
   assert.ok(warnings.includes(`service bad: ${reason}`), warnings.join());
   assert.deepEqual((await get(scene, 'bad')).problems, [reason]);
   const node = nth(scene.topo.nodes);
-  const nodePorts = (await get(scene, 'web')).frontends.filter(({ kind }) => kind === 'nodePort');
+  const served = await get(scene, 'web');
+  const nodePorts = served.frontends.filter(({ kind }) => kind === 'nodePort');
   assert.deepEqual(
     nodePorts.map(({ address, port, external }) => [address, port, external]),
     [[node.addresses.ipv4, 30_001, true]],
   );
+  settings.services = [web({ frontend: [] }), web({ name: 'new', frontends: ELSEWHERE })];
+  assert.equal((await reload(scene, settings)).status, 'applied');
+  assert.deepEqual(await get(scene, 'web'), served);
+  assert.equal((await get(scene, 'new')).state, 'applied');
+  const told: Status = (await call(scene, 'GET', '/v1/status')).body;
+  assert.match(told.warnings.join(), /services\[0\]\.frontend: .*; the one before stays/);
   settings.services = [];
   await reload(scene, settings);
   const left = await rowsOf(scene);

@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { decode } from '../../agent/abi/codec.ts';
 import { layouts } from '../../agent/abi/generated.ts';
-import { noStates } from '../../agent/cli/backend-pins.ts';
 import { describeBackend } from '../../agent/cli/backend-view.ts';
 import { countConntrack } from '../../agent/cli/ct-count.ts';
 import { conntrackJson } from '../../agent/cli/ct-format.ts';
@@ -14,6 +13,7 @@ import { detailOf } from '../../agent/cli/service-detail.ts';
 import { summarizeServices } from '../../agent/cli/service-summary.ts';
 import { describeService } from '../../agent/cli/service-view.ts';
 import { reportStatus } from '../../agent/cli/status-report.ts';
+import { noStates } from '../../agent/tables/backend-states.ts';
 
 const text = readFileSync(new URL('../../docs/json.md', import.meta.url), 'utf8');
 const { tuple, ct_entry, nat_entry } = layouts.ipv4;
@@ -42,6 +42,7 @@ const idle = reportStatus({
   endpoints: [],
   names: new Map([[2, 'eth0']]),
   maps: [],
+  drops: [{ family: 'ipv4', hook: 'to_netdev', reason: 'nat_full', packets: 3 }],
   services: summarizeServices([]),
   capabilities: undefined,
 });

@@ -110,6 +110,11 @@ describe('an unknown key', () => {
     ]);
   });
 
+  it('that is nearly right is not one of its name elsewhere', () => {
+    assert.match(problems('conntrack: { timeout: {} }\n')[0] ?? '', /"conntrack\.timeouts"\?$/);
+    assert.match(problems('masquerade: { port: 1 }\n')[0] ?? '', /"masquerade\.ports"\?$/);
+  });
+
   it('is found in lists and without a value', () => {
     const text = 'endpoints:\n  - { name: a, interface: b, addresses: [10.0.0.1], adresses: }\n';
     assert.match(problems(text)[0] ?? '', /^c\.yaml:2:53: endpoints\[0\]\.adresses: unknown key/);
@@ -239,6 +244,12 @@ describe('values that contradict each other', () => {
     const found = problems(`services:\n${service('a')}${service('b')}`);
     assert.equal(found.filter((line) => line.includes('has no node port')).length, 2);
     assert.ok(found.some((line) => line.includes('services[0].frontends[0] already')));
+  });
+
+  it('are a NodePort service without one', () => {
+    const text = 'services:\n  - { name: a, type: NodePort }\n';
+    const problem = 'services[0].nodePort: missing; a NodePort service needs one';
+    assert.deepEqual(problems(text), [`c.yaml:2:5: ${problem}`]);
   });
 });
 

@@ -4,6 +4,7 @@ import { Registry } from 'prom-client';
 import { counter } from '../../agent/abi/generated.ts';
 import type { PassResult } from '../../agent/engine/pass.ts';
 import type { PassRecord } from '../../agent/engine/records.ts';
+import { noStates } from '../../agent/tables/backend-states.ts';
 import { nameCounters } from '../../agent/tables/counters.ts';
 import { reconcileTimer, registerMetrics } from '../../agent/telemetry/metrics.ts';
 import type { ServiceSample } from '../../agent/telemetry/service-metrics.ts';
@@ -39,7 +40,7 @@ const PASS: PassResult = {
 
 const SERVICES: ServiceSample[] = [
   {
-    ...{ name: 'web', backends: { active: 2, terminating: 1 }, connections: 7 },
+    ...{ name: 'web', backends: { ...noStates(), active: 2, terminating: 1 }, connections: 7 },
     ...{ drops: { service_no_backend: 3 }, perBackend: new Map([['10.0.1.10:8000', 4]]) },
   },
 ];
@@ -104,6 +105,13 @@ test('a pass tells the fill of its table and what it collected', async () => {
   assert.equal(await sample(`sekisho_conntrack_gc_duration_seconds{${labels}}`), 1.5);
   assert.equal(await sample(`sekisho_conntrack_gc_runs_total{${labels},status="completed"}`), 1);
   assert.equal(await sample(`sekisho_conntrack_gc_runs_total{${labels},status="failed"}`), 0);
+});
+
+test('drops are told by reason, and no reason is none', async () => {
+  const { sample } = openMetrics();
+  const at = 'family="ipv4",hook="to_netdev"';
+  assert.equal(await sample(`sekisho_drop_total{${at},reason="nat_full"}`), 0);
+  assert.equal(await sample(`sekisho_drop_total{${at},reason="none"}`), undefined);
 });
 
 test('services are told with their backends, connections and drops', async () => {

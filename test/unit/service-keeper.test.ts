@@ -162,7 +162,10 @@ test('a service is told with its counts', async () => {
   const { keeper } = open([a]);
   await keeper.follow(factsOf());
   assert.equal((await keeper.get('a')).connections, 7);
-  assert.equal((await keeper.samples())[0]?.connections, 7);
+  const [sample] = await keeper.samples();
+  assert.equal(sample?.connections, 7);
+  const backends = { active: 0, terminating: 0, quarantined: 0, maintenance: 0 };
+  assert.deepEqual(sample?.backends, backends);
   await assert.rejects(keeper.get('nobody'), { code: 'E_NOT_FOUND' });
 });
 
@@ -234,6 +237,29 @@ test('what gave way is gone from the store, and can be added again', async () =>
   await keeper.configure({ services: [] });
   assert.deepEqual(await listOf(keeper), []);
   assert.equal((await keeper.apply([b]))[0]?.result, 'created');
+});
+
+test('a service of the configuration that is no longer valid stays as it was', async () => {
+  const { keeper, maps } = open([a, b]);
+  await keeper.follow(factsOf());
+  const writes = maps.writes();
+  const rejectedServices = [{ name: 'a', reason: 'services[0].frontend: unknown key' }];
+  await keeper.configure({ services: [b], rejectedServices });
+  assert.equal(maps.writes(), writes);
+  assert.deepEqual(
+    (await listOf(keeper)).map(({ name, state }) => [name, state]),
+    [
+      ['a', 'applied'],
+      ['b', 'applied'],
+    ],
+  );
+  const reason = 'services[0].frontend: unknown key; the one before stays';
+  assert.deepEqual(keeper.warnings(), [`service a: ${reason}`]);
+  await keeper.configure({ services: [b] });
+  assert.deepEqual(
+    (await listOf(keeper)).map(({ name }) => name),
+    ['b'],
+  );
 });
 
 test('services of the configuration that are not valid are counted and named', async () => {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { service_flag } from '../../agent/abi/generated.ts';
-import { noStates } from '../../agent/cli/backend-pins.ts';
 import { backendCells, describeBackend } from '../../agent/cli/backend-view.ts';
 import { indexServices } from '../../agent/cli/known-services.ts';
 import { describeTable, tablesText } from '../../agent/cli/maglev-view.ts';
@@ -12,6 +11,7 @@ import type { PinnedService } from '../../agent/cli/service-pins.ts';
 import { summarizeServices, summaryWords } from '../../agent/cli/service-summary.ts';
 import { describeAbsent, describeInvalid, describeService } from '../../agent/cli/service-view.ts';
 import type { ServiceView } from '../../agent/services/view.ts';
+import { noStates } from '../../agent/tables/backend-states.ts';
 
 const FRONTEND = { address: '172.190.0.17', port: 80, protocol: 'TCP' };
 
@@ -106,7 +106,7 @@ describe('a service on the command line', () => {
   it('is found by its name, or by its number', () => {
     assert.deepEqual(chooseService('web', known), { ids: [24], known: WEB });
     assert.deepEqual(chooseService('24', known), { ids: [24], known: WEB });
-    assert.deepEqual(chooseService('24', undefined), { ids: [24], known: undefined });
+    assert.deepEqual(chooseService('25', known), { ids: [25], known: undefined });
   });
 
   it('may be called by digits', () => {
@@ -116,10 +116,7 @@ describe('a service on the command line', () => {
 
   it('that nobody knows is an error with a hint', () => {
     assert.throws(() => chooseService('wep', known), { code: 'E_NOT_FOUND' });
-    assert.throws(() => chooseService('web', undefined), {
-      code: 'E_NOT_RUNNING',
-      hint: /give the number/,
-    });
+    assert.throws(() => chooseService('web', indexServices([])), { hint: /service list/ });
   });
 });
 
