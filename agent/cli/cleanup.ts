@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { detachAll } from '../engine/attach.ts';
+import { areFiltersElsewhere, detachAll } from '../engine/attach.ts';
 import {
   evictionsPin,
   layoutsPin,
@@ -22,15 +22,17 @@ export function register(program: Command): void {
   program
     .command('cleanup')
     .description('detach everything, unpin everything; traffic is no longer translated')
+    .option('--force', 'also when no hook is in this network namespace')
     .action(cleanup);
 }
 
-async function cleanup(_options: unknown, command: Command): Promise<void> {
+async function cleanup({ force }: { force?: boolean }, command: Command): Promise<void> {
   const { bpffs, runDir } = configOf(command).state;
   const leftovers = RUN_FILES.map((name) => join(runDir, name)).filter(existsSync);
   using run = lockAgainstAgent(runDir, () => lockFile(join(runDir, LOCK)));
   using pins = lockAgainstAgent(bpffs, () => lockPath(bpffs));
   void [run, pins];
+  if (!force) withPrivilege(() => refuseElsewhere(bpffs));
   const removed = withPrivilege(() => removePins(bpffs));
   rmSync(join(runDir, LOCK), { force: true });
   for (const path of leftovers) {
@@ -48,6 +50,14 @@ function lockAgainstAgent(directory: string, take: () => Disposable | undefined)
   if (lock) return lock;
   throw new SekishoError('E_LOCKED', 'an agent is running', {
     hint: 'stop it first: systemctl stop sekisho',
+  });
+}
+
+/** Without its pins, a filter of another network namespace would be nobody's. Throws E_CONFLICT. */
+function refuseElsewhere(bpffs: string): void {
+  if (!areFiltersElsewhere(bpffs)) return;
+  throw new SekishoError('E_CONFLICT', 'none of the hooks is in this network namespace', {
+    hint: "run it in the agent's, or with --force if that, or every hook, is gone",
   });
 }
 

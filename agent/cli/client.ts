@@ -104,5 +104,6 @@ function unreachable(socketPath: string, cause: Error): SekishoError {
   }
   return new SekishoError('E_NOT_RUNNING', `the agent does not answer: ${cause.message}`, {
     cause,
+    hint: 'its log says what it does: journalctl -u sekisho',
   });
 }

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import { loadConfig } from '../config/load.ts';
+import { findConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
@@ -18,9 +18,15 @@ export interface OutputOptions {
   output?: 'json';
 }
 
-/** The configuration that `--config` names. Throws ConfigError. */
+/**
+ * The configuration that `--config` names; of one that is not valid, which a line on stderr says,
+ * what `findConfig` finds. Throws ConfigError.
+ */
 export function configOf(command: Command): Config {
-  return loadConfig(command.optsWithGlobals<GlobalOptions>().config);
+  const { config, problem } = findConfig(command.optsWithGlobals<GlobalOptions>().config);
+  if (problem)
+    process.stderr.write(`sekisho: note: the configuration is not valid: ${problem.message}\n`);
+  return config;
 }
 
 /** Where the pinned maps are. Throws E_NO_MAPS when nothing was ever pinned there. */

@@ -1,11 +1,12 @@
 import { CommanderError } from 'commander';
-import { formatError, SekishoError } from '../lib/errors.ts';
+import { type ErrorCode, formatError, SekishoError } from '../lib/errors.ts';
 import { ReaderGone } from './output.ts';
 import { createProgram } from './program.ts';
 import { runProgram } from './usage.ts';
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
+const WRONG_USAGE: readonly ErrorCode[] = ['E_USAGE', 'E_BAD_ADDRESS'];
 const args = process.argv.slice(2);
 
 try {
@@ -18,5 +19,7 @@ function exitCodeFor(error: unknown): number {
   if (error instanceof ReaderGone) return 0;
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
   process.stderr.write(`${formatError(error, { verbose: args.includes('--verbose') })}\n`);
-  return error instanceof SekishoError && error.code === 'E_USAGE' ? EXIT_USAGE : EXIT_FAILURE;
+  return error instanceof SekishoError && WRONG_USAGE.includes(error.code)
+    ? EXIT_USAGE
+    : EXIT_FAILURE;
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { kind as KIND, type Tuple } from '../abi/generated.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { walkNat } from '../tables/snat.ts';
 import type { OutputOptions } from './context.ts';
@@ -84,7 +85,8 @@ async function ports(
   requirePins(state.bpffs);
   const ranges = portRanges(state.bpffs, masquerade.ports);
   const counter = countPorts(ranges, clockOf(state.bpffs));
-  await visitNat(state.bpffs, filter, (tuple, entry) => void counter.add(tuple, entry));
+  const outgoing = { ...filter, matches: (tuple: Tuple) => filter.matches(turned(tuple)) };
+  await visitNat(state.bpffs, outgoing, (tuple, entry) => void counter.add(tuple, entry));
   const out = createOutput();
   if (options.output === 'json') await writeJsonArray(out, counter.uses(top));
   else
@@ -92,6 +94,12 @@ async function ports(
       out,
       tableLines(PORTS_HEADING, () => counter.uses(top).map(portCells)),
     );
+}
+
+/** The flow that a reverse entry holds a port for, as it leaves the node. */
+function turned({ saddr, daddr, sport, dport, ...rest }: Tuple): Tuple {
+  const kind = rest.kind ^ KIND.KIND_IN;
+  return { ...rest, saddr: daddr, daddr: saddr, sport: dport, dport: sport, kind };
 }
 
 const PORTS_HEADING = ['PROTOCOL', 'EGRESS', 'REMOTE', 'PORTS', 'RANGE', 'USED'];

@@ -1,5 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
+import { reasonUnreadable } from '../config/load.ts';
 import { parseServices, type ServiceFile } from '../config/service-file.ts';
 import { ConfigError } from '../lib/errors.ts';
 import type { ApplyResult } from '../services/view.ts';
@@ -10,7 +12,6 @@ import { createOutput, writeJson, writeLines } from './output.ts';
 
 /** Ten thousand services take seconds, and what was asked for before comes first. */
 const PATIENCE_MS = 600_000;
-const STDIN = 0;
 
 /**
  * Hands the services of a file to the daemon, which judges each of them by itself. What it rejects
@@ -22,7 +23,7 @@ export async function applyServices(
 ): Promise<void> {
   const { runDir } = configOf(command).state;
   const name = options.filename === '-' ? 'stdin' : options.filename;
-  const file = parseServices(readServices(options.filename, name), name);
+  const file = parseServices(await readServices(options.filename, name), name);
   complain(file.errors.map(({ message }) => message));
   if (file.errors.length > 0) return;
   const { services } = file;
@@ -57,12 +58,11 @@ function rejections(results: readonly ApplyResult[], name: string, file: Service
   });
 }
 
-function readServices(filename: string, name: string): string {
+async function readServices(filename: string, name: string): Promise<string> {
   try {
-    return readFileSync(filename === '-' ? STDIN : filename, 'utf8');
+    return filename === '-' ? await text(process.stdin) : await readFile(filename, 'utf8');
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const reason = code === 'ENOENT' ? 'no such file' : (code ?? message);
+    const reason = reasonUnreadable(cause);
     const hint = 'name a file of services with -f, or - for standard input';
     throw new ConfigError(`cannot read it: ${reason}`, { file: name }, { cause, hint });
   }

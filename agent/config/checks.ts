@@ -1,6 +1,6 @@
 import { sizeMaps } from '../engine/sizing.ts';
 import { ConfigError } from '../lib/errors.ts';
-import { formatAddress, parseAddress } from '../lib/ip.ts';
+import { formatAddress, formatPrefix, parseAddress, parsePrefix } from '../lib/ip.ts';
 import { formatDuration } from '../lib/units.ts';
 import type { Path, Problem } from './problem.ts';
 import { formatPath } from './problem.ts';
@@ -52,6 +52,13 @@ function clusterChecks({ cluster: { nodes } }: Parsed): Problem[] {
     ...repeated(nodes.map(({ name }, i) => keyed(['cluster', 'nodes', i, 'name'], name))),
     ...repeated(
       nodes.map(({ address }, i) => keyed(['cluster', 'nodes', i, 'address'], canonical(address))),
+    ),
+    ...repeated(
+      nodes.flatMap(({ podCIDRs }, i) =>
+        podCIDRs.map((text, j) =>
+          keyed(['cluster', 'nodes', i, 'podCIDRs', j], formatPrefix(parsePrefix(text))),
+        ),
+      ),
     ),
   ];
 }

@@ -36,24 +36,62 @@ export function loadConfig(file: string | undefined): Config {
   throw first;
 }
 
+/** Where pins and socket are, and what a file that is not valid leaves of the rest. */
+export interface FoundConfig {
+  config: Config;
+  /** Why all but `state` is as by default. */
+  problem?: ConfigError;
+}
+
+/**
+ * The same for commands beside the agent, which goes on when its file is spoilt under it: of a file
+ * that is not valid, its `state`, and defaults. Throws ConfigError where that cannot be told.
+ */
+export function findConfig(file: string | undefined): FoundConfig {
+  try {
+    return { config: loadConfig(file) };
+  } catch (problem) {
+    if (!(problem instanceof ConfigError)) throw problem;
+    const { state } = parsedData(readConfig(file));
+    const alone =
+      state === undefined ? undefined : checkConfig(JSON.stringify({ state }), '').config;
+    if (alone === undefined) throw problem;
+    return { config: alone, problem };
+  }
+}
+
+/** Empty of a text that is no mapping. */
+function parsedData(text: string): { state?: unknown } {
+  const { data } = parseSource(text, '');
+  return typeof data === 'object' && data !== null ? data : {};
+}
+
 /** The text of a configuration file; throws ConfigError when a named one cannot be read. */
 export function readConfig(file: string | undefined): string {
   const path = file ?? DEFAULT_CONFIG_FILE;
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
+    const { code } = cause as NodeJS.ErrnoException;
     if (file === undefined && code === 'ENOENT') return '';
-    const { reason, hint } = unreadable(code ?? message);
+    const hint =
+      code === 'EACCES'
+        ? 'run it as root'
+        : 'name an existing file with --config, or leave it out for the defaults';
+    const reason = reasonUnreadable(cause);
     throw new ConfigError(`cannot read it: ${reason}`, { file: path }, { cause, hint });
   }
 }
 
-function unreadable(code: string): { reason: string; hint: string } {
-  if (code === 'EACCES') return { reason: 'permission denied', hint: 'run it as root' };
-  const reasons: Record<string, string> = { ENOENT: 'no such file', EISDIR: 'it is a directory' };
-  const hint = 'name an existing file with --config, or leave it out for the defaults';
-  return { reason: reasons[code] ?? code, hint };
+/** Why reading a file failed, in a few words. */
+export function reasonUnreadable(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const reasons: Record<string, string> = {
+    EACCES: 'permission denied',
+    EISDIR: 'it is a directory',
+    ENOENT: 'no such file',
+  };
+  return reasons[code ?? ''] ?? code ?? message;
 }
 
 /** Validates a text and finds everything wrong with it at once. `file` is for messages only. */

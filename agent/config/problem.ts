@@ -24,11 +24,18 @@ export function formatPath(path: Path): string {
     .replace(/^\./, '');
 }
 
-/** Turns what zod found in `input` into problems, in the words of this project. */
-export function problemsOf(issues: readonly z.core.$ZodIssue[], input: unknown): Problem[] {
+/**
+ * Turns what zod found in `input` into problems, in the words of this project. `suggest` names a
+ * key that is known in place of one that is not.
+ */
+export function problemsOf(
+  issues: readonly z.core.$ZodIssue[],
+  input: unknown,
+  suggest: (path: Path) => string | undefined = keyOfConfig,
+): Problem[] {
   return issues.flatMap((issue) =>
     issue.code === 'unrecognized_keys'
-      ? issue.keys.map((key) => unknownKey([...issue.path, key]))
+      ? issue.keys.map((key) => unknownKey([...issue.path, key], suggest))
       : [wrongValue(issue, input)],
   );
 }
@@ -41,14 +48,19 @@ export function problemError(problem: Problem, place: ConfigPlace): ConfigError 
   });
 }
 
-function unknownKey(path: Path): Problem {
+/** The known key of the configuration that is nearest, or of that name elsewhere. */
+function keyOfConfig(path: Path): string | undefined {
   const key = String(path.at(-1));
   const parent = path.slice(0, -1);
   const close = nearest(key, knownKeys(parent));
-  const elsewhere = pathsOfKey(key)[0];
   const beside = close && formatPath([...parent, close]);
   const isSlip = close !== undefined && editDistance(key, close) <= SLIP;
-  const suggestion = isSlip ? beside : (elsewhere ?? beside);
+  return isSlip ? beside : (pathsOfKey(key)[0] ?? beside);
+}
+
+function unknownKey(path: Path, suggest: (path: Path) => string | undefined): Problem {
+  const key = String(path.at(-1));
+  const suggestion = suggest(path);
   const advice = suggestion === undefined ? '' : `; did you mean "${suggestion}"?`;
   return { path, at: 'key', message: `unknown key "${key}"${advice}` };
 }

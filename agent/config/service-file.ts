@@ -33,7 +33,7 @@ export function parseServices(text: string, file: string): ServiceFile {
   };
   const { success, data, error } = outerSchema.safeParse(input);
   const services = success ? data.services : [];
-  const outerErrors = success ? [] : problemsOf(error.issues, input).map(errorOf);
+  const outerErrors = success ? [] : problemsOf(error.issues, input, () => undefined).map(errorOf);
   return {
     services,
     errors: source.syntaxErrors.length > 0 ? source.syntaxErrors : outerErrors.sort(byPlace),

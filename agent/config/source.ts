@@ -1,5 +1,5 @@
-import type { Document } from 'yaml';
-import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+import type { Document, YAMLParseError } from 'yaml';
+import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
 import { ConfigError } from '../lib/errors.ts';
 import type { Path } from './problem.ts';
 
@@ -48,16 +48,26 @@ function readJson(text: string): unknown {
 
 function parseYaml(text: string, file: string): Source {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const options = { lineCounter: lines, prettyErrors: false, logLevel: 'error' } as const;
+  const document = parseDocument(text, options);
   const placeOf = (offset: number): Place => {
     const { line, col } = lines.linePos(offset);
     return { line: Math.max(1, line), column: Math.max(1, col) };
   };
   const syntaxErrors = document.errors.map(
-    (error) => new ConfigError(syntaxMessage(error.message), { file, ...placeOf(error.pos[0]) }),
+    (error) => new ConfigError(syntaxMessage(error), { file, ...placeOf(error.pos[0]) }),
   );
+  let data: unknown;
+  try {
+    if (syntaxErrors.length === 0) data = absentNulls(document.toJS());
+  } catch (cause) {
+    const place = placeOf(strayAlias(document) ?? 0);
+    syntaxErrors.push(
+      new ConfigError(lowered((cause as Error).message), { file, ...place }, { cause }),
+    );
+  }
   return {
-    data: syntaxErrors.length > 0 ? undefined : absentNulls(document.toJS()),
+    data,
     syntaxErrors,
     locate: (path, at) => placeOf(offsetOf(document, path, at)),
   };
@@ -89,7 +99,25 @@ function startOf(node: unknown): number | undefined {
   return isNode(node) ? node.range?.[0] : undefined;
 }
 
-function syntaxMessage(message: string): string {
+/** Where an alias stands that no anchor leads to. */
+function strayAlias(document: Document): number | undefined {
+  let offset: number | undefined;
+  visit(document, {
+    Alias(_key, alias) {
+      if (alias.resolve(document) !== undefined) return undefined;
+      offset = startOf(alias);
+      return visit.BREAK;
+    },
+  });
+  return offset;
+}
+
+function syntaxMessage({ code, message }: YAMLParseError): string {
+  return code === 'MULTIPLE_DOCS' ? 'expected one document, got several' : lowered(message);
+}
+
+/** The first line of a message of the parser. */
+function lowered(message: string): string {
   const [first = ''] = message.split('\n', 1);
   return `${first.charAt(0).toLowerCase()}${first.slice(1).replace(/[.:]$/, '')}`;
 }

@@ -173,7 +173,7 @@ export async function serveApi(control: AgentControl, path: string): Promise<Asy
 function parse<T>(schema: z.ZodType<T>, body: unknown): T {
   const result = schema.safeParse(body ?? {});
   if (result.success) return result.data;
-  const [problem] = problemsOf(result.error.issues, body ?? {});
+  const [problem] = problemsOf(result.error.issues, body ?? {}, () => undefined);
   const where = formatPath(problem?.path ?? []);
   const message = `${where ? `${where}: ` : ''}${problem?.message}`;
   throw where.startsWith('addresses[')
@@ -191,5 +191,6 @@ function describeError(error: unknown): {
   }
   const { statusCode = 500, message } = error as { statusCode?: number; message: string };
   const code = statusCode < 500 ? 'E_USAGE' : 'E_INTERNAL';
-  return { status: statusCode, body: { code, message } };
+  const hint = statusCode === 415 && 'send JSON, as Content-Type: application/json';
+  return { status: statusCode, body: { code, message, ...(hint && { hint }) } };
 }

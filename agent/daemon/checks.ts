@@ -51,6 +51,8 @@ export async function checkAgainstNetwork({ node, masquerade }: Config): Promise
   return devices;
 }
 
+const USUAL_BPFFS = '/sys/fs/bpf';
+
 function missingPrivilege(held: Capabilities): string | undefined {
   if (!held.bpfPrivilege) return 'CAP_BPF';
   if (!held.perfmonPrivilege) return 'CAP_PERFMON';
@@ -62,6 +64,6 @@ function checkBpffs(directory: string): void {
   while (!existsSync(existing)) existing = dirname(existing);
   if (isBpffs(existing)) return;
   throw new SekishoError('E_NO_BPFFS', `${directory} is not on a BPF file system`, {
-    hint: 'mount -t bpf bpf /sys/fs/bpf',
+    hint: `mount -t bpf bpf ${directory.startsWith(USUAL_BPFFS) ? USUAL_BPFFS : directory}`,
   });
 }

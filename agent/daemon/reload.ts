@@ -126,7 +126,7 @@ function refuse({ fixed }: ConfigChange, before: Config, after: Config): void {
   const [old, next] = [before.masquerade.ports, after.masquerade.ports];
   if (next.min <= old.min && next.max >= old.max) return;
   throw new ConfigError(
-    `the range ${old.min}-${old.max} can only grow while the agent runs: connections hold its ports`,
+    `the range ${old.min}-${old.max} can only grow while the agent runs, not become ${next.min}-${next.max}: connections hold its ports`,
     { path: 'masquerade.ports' },
     { hint: 'needs a restart, which ends those outside the new range' },
   );

@@ -43,7 +43,8 @@ function readService(item: unknown): { service: PreparedService } | { problem: s
   });
   const [problem] = problemsOf(issues, { services: [item] });
   const where = formatPath(problem?.path.slice(2) ?? []);
-  return { problem: `${where ? `${where}: ` : ''}${problem?.message}` };
+  const message = problem?.message.replace('"services[0].', '"');
+  return { problem: `${where ? `${where}: ` : ''}${message}` };
 }
 
 function nameOf(item: unknown): string {

@@ -6,6 +6,7 @@ import {
   type AttachMode,
   type Attachment,
   clearSlot,
+  isFilterHere,
   putProgram,
   readSlot,
   type Slot,
@@ -83,6 +84,15 @@ export function sweepAttachments(
     clearSlot(bpffs, { ifindex, hook, family });
     logger.info({ ifindex, hook, family, attached }, 'attachment removed');
   }
+}
+
+/**
+ * Whether there are filters, and none of them is in this network namespace: they are in another
+ * one, whose interfaces only are found from there, or gone.
+ */
+export function areFiltersElsewhere(bpffs: string): boolean {
+  const found = pinnedSlots(bpffs).map((slot) => isFilterHere(bpffs, slot));
+  return found.includes(false) && !found.includes(true);
 }
 
 /**

@@ -142,6 +142,12 @@ export function clearSlot(bpffs: string, slot: Slot): boolean {
   return wasAttached;
 }
 
+/** Whether a slot's filter is on its hook here; undefined of one that needs no looking for. */
+export function isFilterHere(bpffs: string, slot: Slot): boolean | undefined {
+  using pinned = openPinnedAttachment(slotPin(bpffs, slot));
+  return pinned instanceof BpfProgram ? findFilter(slot)?.programId === pinned.id : undefined;
+}
+
 /** Completes a change of a slot that a crash cut short, or removes what it left. */
 export function settleSlot(bpffs: string, slot: Slot): void {
   const path = slotPin(bpffs, slot);

@@ -116,7 +116,7 @@ export function findInterface(state: NetworkState, name: string): Interface | un
 export function selectDevices(state: NetworkState, configured: readonly string[]): Interface[] {
   const isChosen = configured.length > 0;
   const devices = isChosen
-    ? configured.map((name) => requireInterface(state, name))
+    ? configured.map((name) => requireInterface(state, name, 'node.devices: '))
     : defaultInterfaces(state);
   const strange = devices.find((link) => notEthernet(link));
   if (!strange) return devices;
@@ -146,13 +146,16 @@ export function notEthernet({ linkType }: Interface): string | undefined {
   return linkType === 'ether' ? undefined : `is not Ethernet (its link type is ${linkType})`;
 }
 
-/** The interface of that name. Throws E_NO_INTERFACE, naming those that are there. */
-export function requireInterface(state: NetworkState, name: string): Interface {
+/**
+ * The interface of that name. Throws E_NO_INTERFACE, naming those that are there; `place` is where
+ * the name comes from.
+ */
+export function requireInterface(state: NetworkState, name: string, place = ''): Interface {
   const found = findInterface(state, name);
   if (found) return found;
   const names = state.interfaces.map((link) => link.name);
   const shown = names.length > 8 ? `${names.slice(0, 8).join(', ')}, …` : names.join(', ');
-  throw new SekishoError('E_NO_INTERFACE', `there is no network interface "${name}"`, {
+  throw new SekishoError('E_NO_INTERFACE', `${place}there is no network interface "${name}"`, {
     hint: `this network namespace has ${shown || 'none'}`,
   });
 }

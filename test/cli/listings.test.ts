@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,18 @@ import { openPinnedMap } from '../../agent/kernel/map.ts';
 import { possibleCpus } from '../../agent/kernel/system.ts';
 import { parseAddress } from '../../agent/lib/ip.ts';
 import { skipReason } from '../kernel/sandbox.ts';
-import { flow, ICMP, IN, OUT, type Pinned, pinDatapath, RELATED, TCP, UDP } from './pinned.ts';
+import {
+  flow,
+  ICMP,
+  IN,
+  OUT,
+  type Pinned,
+  pinDatapath,
+  RELATED,
+  runSekisho,
+  TCP,
+  UDP,
+} from './pinned.ts';
 
 const POD = '10.0.1.10';
 const NODE = '192.168.1.5';
@@ -128,6 +139,14 @@ describe('listings without a daemon', { skip: skipReason }, () => {
     ]);
   });
 
+  it('takes filters on ports for the flow as it leaves', async () => {
+    const used = async (...filter: string[]) =>
+      JSON.parse((await pinned.run('nat', 'ports', '-o', 'json', ...filter)).stdout)[0]?.used;
+    assert.equal(await used('--dst', WORLD, '--dport', '443', '--kind', 'out'), 2);
+    assert.equal(await used('--src', NODE, '--sport', '40001'), 1);
+    assert.equal(await used('--src', WORLD), undefined);
+  });
+
   it('prints the histogram of attempts, failures last', async () => {
     const { lines } = await pinned.run('nat', 'retries');
     assert.equal(lines[0], '0: 0');
@@ -195,6 +214,20 @@ describe('listings without a daemon', { skip: skipReason }, () => {
     assert.match(stdout, /unhealthy\n$/);
     const { healthy, agent } = JSON.parse((await pinned.run('status', '-o', 'json')).stdout);
     assert.deepEqual([healthy, agent], [false, null]);
+  });
+
+  it('goes on where the configuration has been spoilt, and says so', async () => {
+    const spoilt = `${pinned.config}.spoilt`;
+    writeFileSync(spoilt, `${readFileSync(pinned.config, 'utf8')}masquerade: { exclud: [] }\n`);
+    const { status, stdout, stderr } = await runSekisho(['ct', 'list', '--config', spoilt]);
+    assert.equal(status, 0);
+    assert.equal(stdout, (await pinned.run('ct', 'list')).stdout);
+    assert.match(
+      stderr,
+      /^sekisho: note: the configuration is not valid: .*:2:15: .*exclud"?.*\n$/,
+    );
+    writeFileSync(spoilt, 'state: { bpfs: /nowhere }\n');
+    assert.equal((await runSekisho(['ct', 'list', '--config', spoilt])).status, 1);
   });
 
   it('ends quietly when its reader leaves', async () => {

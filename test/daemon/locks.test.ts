@@ -80,3 +80,19 @@ for (const { attach, skip } of ATTACH_MODES) {
     assert.ok(existsSync(join(moved.state.bpffs, 'links')));
   });
 }
+
+test('a cleanup in another network namespace leaves filters their pins', async () => {
+  const settings = { ...SMALL, datapath: { attach: 'tc' } };
+  await using scene = await managedScene({ settings });
+  await using elsewhere = await topology();
+  const [node, other] = [nth(scene.topo.nodes), nth(elsewhere.nodes)];
+  const file = scene.agent.configFile;
+  await scene.agent.stop();
+  const { code, stderr } = await sekishoOn(other, file, 'cleanup');
+  assert.equal(code, 1);
+  assert.match(stderr, /^sekisho: none of the hooks is in this network namespace \(/);
+  const { stdout } = await sekishoOn(node, file, 'cleanup');
+  assert.match(stdout, /^detached .*to_netdev/m);
+  const filters = await node.ns.exec('tc', 'filter', 'show', 'dev', 'eth0', 'egress');
+  assert.equal(filters.stdout, '');
+});

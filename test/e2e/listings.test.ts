@@ -79,6 +79,14 @@ test('what the tables hold is printed as published', async (t) => {
     await nth(scene.pods).exchange({ tag: `kept-ipv4` });
   });
 
+  await t.test('what is flushed comes back with the next packet of the pod', async () => {
+    for (const table of ['nat', 'ct']) {
+      assert.equal((await sekisho(topo, table, 'flush')).code, 0);
+      assert.equal((await sekishoJson<unknown[]>(topo, 'nat', 'list')).length, 0);
+      for (const family of FAMILIES) await nth(scene.pods).exchange({ tag: `kept-${family}` });
+    }
+  });
+
   await t.test('wrong usage exits with 2', async () => {
     assert.equal((await sekisho(topo, 'ct', 'list', '--no-such-option')).code, 2);
     assert.equal((await sekisho(topo, 'no-such-command')).code, 2);

@@ -121,6 +121,26 @@ describe('an unknown key', () => {
   });
 });
 
+describe('a document that cannot be made data', () => {
+  it('is told with the place of the alias', () => {
+    assert.match(problems('log: {}\nnode: *b\n')[0] ?? '', /^c\.yaml:2:7: unresolved alias/);
+  });
+
+  it('is refused for aliases without end', () => {
+    const rows = ['a: &a [x, x, x, x, x, x, x, x, x]'];
+    for (const [from, to] of ['ab', 'bc', 'cd'].map((pair) => pair.split(''))) {
+      rows.push(`${to}: &${to} [${Array(9).fill(`*${from}`).join(', ')}]`);
+    }
+    assert.match(problems(`${rows.join('\n')}\n`)[0] ?? '', /^c\.yaml:1:1: excessive alias count/);
+  });
+
+  it('is told to be one of several', () => {
+    assert.deepEqual(problems('log: {}\n---\ngc: {}\n'), [
+      'c.yaml:2:1: expected one document, got several',
+    ]);
+  });
+});
+
 describe('a wrong value', () => {
   const cases: [string, string][] = [
     [
@@ -228,6 +248,15 @@ describe('values that contradict each other', () => {
     const text = `endpoints:\n${endpoint('a', '"fd00::1"')}${endpoint('b', '"fd00:0::1"')}`;
     assert.deepEqual(problems(text), [
       'c.yaml:3:44: endpoints[1].addresses[0]: fd00::1 stands at endpoints[0].addresses[0] already',
+    ]);
+  });
+
+  it('are two nodes with one pod range', () => {
+    const node = (name: string, address: string) =>
+      `    - { name: ${name}, address: ${address}, podCIDRs: [10.0.2.7/24] }\n`;
+    const text = `cluster:\n  nodes:\n${node('b', '192.0.2.1')}${node('c', '192.0.2.2')}`;
+    assert.deepEqual(problems(text), [
+      'c.yaml:4:49: cluster.nodes[1].podCIDRs[0]: 10.0.2.0/24 stands at cluster.nodes[0].podCIDRs[0] already',
     ]);
   });
 

@@ -49,13 +49,13 @@ describe('service apply', () => {
     return path;
   }
 
-  function run(args: readonly string[], input = ''): Promise<Outcome> {
+  function run(args: readonly string[], input = '', delay = 0): Promise<Outcome> {
     return new Promise((resolve) => {
       const all = ['service', ...args, '--config', config];
       const child = execFile(SEKISHO, all, (error, stdout, stderr) => {
         resolve({ status: error ? Number(error.code) : 0, stdout, stderr });
       });
-      child.stdin?.end(input);
+      setTimeout(() => child.stdin?.end(input), delay);
     });
   }
 
@@ -81,6 +81,12 @@ describe('service apply', () => {
     assert.deepEqual(JSON.parse(body), {
       services: [{ name: 'web', sessionAffinity: { timeout: '1h' } }, { name: 'dns' }],
     });
+  });
+
+  it('waits for standard input', async () => {
+    answered({ name: 'web', result: 'created', problems: [] });
+    const { status, stderr } = await run(['apply', '-f', '-'], '{"name": "web"}', 3000);
+    assert.deepEqual([status, stderr], [0, '']);
   });
 
   it('reads standard input, and answers in JSON', async () => {
