@@ -18,17 +18,20 @@ interface Case {
   /** What is there before the crashes: nothing, this version, or one with other layouts. */
   before: 'nothing' | 'same' | 'older';
   attach: AttachMode;
-  /** Steps between two crashes, in a long run; in others twice as many. */
-  stride: number;
+  /**
+   * Steps between two crashes, in a usual run and in a long one. A hook takes three steps: no
+   * multiple of it, which would always meet the same of them.
+   */
+  stride: [usual: number, long: number];
 }
 
 const noTcx = ATTACH_MODES.find(({ attach }) => attach === 'tcx')?.skip;
 const usual = noTcx ? 'tc' : 'tcx';
 const CASES: Case[] = [
-  { name: 'the first one', before: 'nothing', attach: usual, stride: 2 },
-  { name: 'one that replaces links', before: 'same', attach: 'tcx', stride: 2 },
-  { name: 'one that replaces filters', before: 'same', attach: 'tc', stride: 5 },
-  { name: 'one that carries tables over', before: 'older', attach: usual, stride: 3 },
+  { name: 'the first one', before: 'nothing', attach: usual, stride: [4, 2] },
+  { name: 'one that replaces links', before: 'same', attach: 'tcx', stride: [4, 2] },
+  { name: 'one that replaces filters', before: 'same', attach: 'tc', stride: [10, 5] },
+  { name: 'one that carries tables over', before: 'older', attach: usual, stride: [7, 4] },
 ];
 /** Some crash must have come after one of these: programs were put onto hooks. */
 const ATTACHING = ['attach', 'replace', 'filter'];
@@ -48,7 +51,7 @@ for (const { name, attach, stride, before } of CASES) {
     if (before !== 'nothing') await openIdle(scene);
     const crashes = await crashAtSteps(
       topo,
-      { settings, stride: atLength(2 * stride, stride) },
+      { settings, stride: atLength(...stride) },
       async ({ at, step }) => {
         if (before !== 'nothing') await assertIdle(scene, `after ${step} (${at})`);
       },
