@@ -2,13 +2,7 @@ import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { areFiltersElsewhere, detachAll } from '../engine/attach.ts';
-import {
-  evictionsPin,
-  layoutsPin,
-  nodePin,
-  serviceIdsPin,
-  serviceTablesPin,
-} from '../engine/pins.ts';
+import { sharedPins } from '../engine/pins.ts';
 import { isBpffs, lockFile, lockPath, unpin, withPrivilege } from '../kernel/fs.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { FAMILIES } from '../lib/ip.ts';
@@ -77,8 +71,7 @@ function removePins(bpffs: string): string[] {
     for (const path of pinsIn(join(bpffs, family)))
       if (unpin(path)) removed.push(`unpinned ${path}`);
   }
-  const shared = [nodePin, layoutsPin, evictionsPin, serviceIdsPin, serviceTablesPin];
-  for (const path of shared.map((pin) => pin(bpffs))) {
+  for (const path of sharedPins(bpffs)) {
     if (existsSync(path) && unpin(path)) removed.push(`unpinned ${path}`);
   }
   for (const directory of [links, ...FAMILIES.map((family) => join(bpffs, family)), bpffs]) {

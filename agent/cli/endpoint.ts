@@ -6,6 +6,7 @@ import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, requirePins } from './context.ts';
 import type { ListedEndpoint } from './endpoint-pins.ts';
 import { pinnedEndpoints } from './endpoint-pins.ts';
+import { leniently } from './leniently.ts';
 import { createOutput, writeJsonArray, writeLines } from './output.ts';
 import { formatTable } from './text-table.ts';
 
@@ -49,7 +50,10 @@ async function listEndpoints(bpffs: string, runDir: string): Promise<ListedEndpo
   } catch (error) {
     if (!(error instanceof SekishoError && error.code === 'E_NOT_RUNNING')) throw error;
     requirePins(bpffs);
-    return pinnedEndpoints(bpffs, readStoredEndpoints(runDir));
+    return pinnedEndpoints(
+      bpffs,
+      leniently(() => readStoredEndpoints(runDir)),
+    );
   }
 }
 

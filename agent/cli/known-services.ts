@@ -4,6 +4,8 @@ import type { ServiceView } from '../services/view.ts';
 /** What is known of services beside what the datapath has of them. */
 export interface KnownServices {
   all: readonly ServiceView[];
+  /** Whether the daemon told it: a name that is not here is nobody's. */
+  isComplete: boolean;
   /** Those of the configuration that are not valid. */
   invalid: readonly RejectedService[];
   /** By the number that the datapath knows it as. */
@@ -24,6 +26,7 @@ export function indexServices(
     for (const { id, weight } of backends) weights.set(id, weight);
   return {
     all: services,
+    isComplete: true,
     invalid,
     byId: (id) => byId.get(id),
     byName: (name) => byName.get(name),

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { sharedPins } from '../engine/pins.ts';
 import { openPinnedMap } from '../kernel/map.ts';
 import type { Family } from '../lib/ip.ts';
 import { FAMILIES } from '../lib/ip.ts';
@@ -34,8 +35,14 @@ export interface MapStats {
  */
 export async function readMapStats(bpffs: string): Promise<MapStats[]> {
   const stats: MapStats[] = [];
-  for (const family of FAMILIES) stats.push(...(await directoryStats(bpffs, family)));
-  return [...stats, ...(await directoryStats(bpffs, ''))];
+  for (const family of FAMILIES) stats.push(...(await familyStats(bpffs, family)));
+  for (const path of sharedPins(bpffs).toSorted()) {
+    const map = openPinnedMap(path);
+    if (!map) continue;
+    using slots = slotsAt(path, map);
+    stats.push(await statsOf(basename(path), slots));
+  }
+  return stats;
 }
 
 /**
@@ -53,15 +60,14 @@ export async function countTurnover(
   return { entries, created, evicted: Math.max(0, created - deleted - entries) };
 }
 
-/** Of the maps pinned in a family's directory, or in none: what is pinned beside them. */
-async function directoryStats(bpffs: string, family: Family | ''): Promise<MapStats[]> {
+async function familyStats(bpffs: string, family: Family): Promise<MapStats[]> {
   const directory = join(bpffs, family);
   if (!existsSync(directory)) return [];
   using counters = openPinnedMap(join(directory, 'counters'));
   const read = counters && (() => readCounters(counters));
   const stats: MapStats[] = [];
   const shown = new Set<number>();
-  for (const pin of pinsIn(directory).sort(byLength)) {
+  for (const pin of readdirSync(directory).sort(byLength)) {
     const path = join(directory, pin);
     const map = openPinnedMap(path);
     if (!map) continue;
@@ -69,14 +75,9 @@ async function directoryStats(bpffs: string, family: Family | ''): Promise<MapSt
     const { current } = slots;
     if (shown.has(current.id)) continue;
     shown.add(current.id);
-    stats.push(await statsOf(join(family, pin), slots, read));
+    stats.push(await statsOf(`${family}/${pin}`, slots, read));
   }
   return stats.sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-function pinsIn(directory: string): string[] {
-  const found = readdirSync(directory, { withFileTypes: true });
-  return found.filter((entry) => entry.isFile()).map(({ name }) => name);
 }
 
 /** A pin that only stands by comes after the one that it stands by. */

@@ -10,7 +10,8 @@ export interface ChosenService {
 }
 
 /**
- * Finds a service by its name, or by a number that listings show. Throws E_NOT_FOUND.
+ * Finds a service by its name, or by a number that listings show. Throws E_NOT_FOUND;
+ * E_NOT_RUNNING where only the daemon could tell.
  */
 export function chooseService(word: string, known: KnownServices): ChosenService {
   const named = known.byName(word);
@@ -20,7 +21,10 @@ export function chooseService(word: string, known: KnownServices): ChosenService
   if (invalid) {
     throw new SekishoError('E_NOT_FOUND', `service ${word} is rejected: ${invalid.reason}`);
   }
-  throw noService(word);
+  if (known.isComplete) throw noService(word);
+  throw new SekishoError('E_NOT_RUNNING', `nobody knows which service is called "${word}"`, {
+    hint: 'start the agent, or give the number of the service: sekisho service list',
+  });
 }
 
 export function noService(word: string): SekishoError {

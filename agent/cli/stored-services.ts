@@ -4,6 +4,7 @@ import { FAMILIES, formatEndpoint, parseAddress } from '../lib/ip.ts';
 import type { ServiceSource, ServiceSpec } from '../services/spec.ts';
 import type { ServiceView } from '../services/view.ts';
 import { indexServices, type KnownServices } from './known-services.ts';
+import { leniently } from './leniently.ts';
 import { type Frontend, readServices } from './service-pins.ts';
 
 /**
@@ -16,28 +17,42 @@ export async function storedServices({ services, state }: Config): Promise<Known
   const name = (specs: readonly ServiceSpec[], source: ServiceSource) => {
     for (const spec of specs) {
       const view = viewOf(spec, source);
-      for (const place of spec.frontends.map(placeOf)) {
+      for (const place of placesOf(spec)) {
         if (!owners.has(place)) owners.set(place, view);
       }
     }
   };
   name(services, 'config');
-  name(readStoredServices(state.runDir), 'api');
+  name(
+    leniently(() => readStoredServices(state.runDir)),
+    'api',
+  );
   for (const family of FAMILIES) {
     const pinned = await readServices(state.bpffs, family);
     for (const { id, frontends } of pinned()) ownerOf(frontends, owners)?.ids.push(id);
   }
   const found = new Set([...owners.values()].filter(({ ids }) => ids.length > 0));
   for (const view of found) view.id = view.ids[0] ?? 0;
-  return indexServices([...found]);
+  return { ...indexServices([...found]), isComplete: false };
 }
 
 function ownerOf(
   frontends: readonly Frontend[],
   owners: ReadonlyMap<string, ServiceView>,
 ): ServiceView | undefined {
-  const place = frontends.map(placeOf).find((place) => owners.has(place));
+  const places = [...frontends.map(placeOf), ...frontends.map(portOf)];
+  const place = places.find((place) => owners.has(place));
   return place === undefined ? undefined : owners.get(place);
+}
+
+/** One that has no address of its own answers on its node port alone. */
+function placesOf({ frontends, nodePort: port }: ServiceSpec): string[] {
+  if (frontends.length > 0 || port === undefined) return frontends.map(placeOf);
+  return [portOf({ port, protocol: 'TCP' })];
+}
+
+function portOf({ port, protocol }: Pick<Frontend, 'port' | 'protocol'>): string {
+  return `node port ${port}/${protocol}`;
 }
 
 function placeOf({ address, port, protocol }: Omit<Frontend, 'revNat' | 'external'>): string {

@@ -55,8 +55,8 @@ function clusterChecks({ cluster: { nodes } }: Parsed): Problem[] {
     ),
     ...repeated(
       nodes.flatMap(({ podCIDRs }, i) =>
-        podCIDRs.map((text, j) =>
-          keyed(['cluster', 'nodes', i, 'podCIDRs', j], formatPrefix(parsePrefix(text))),
+        [...new Set(podCIDRs.map((text) => formatPrefix(parsePrefix(text))))].map((prefix) =>
+          keyed(['cluster', 'nodes', i, 'podCIDRs'], prefix),
         ),
       ),
     ),

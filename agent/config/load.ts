@@ -6,6 +6,7 @@ import type { Path, Problem } from './problem.ts';
 import { problemError, problemsOf } from './problem.ts';
 import type { Config } from './schema.ts';
 import { configSchema } from './schema.ts';
+import { knownKeys } from './schema-walk.ts';
 import { parseSource } from './source.ts';
 
 type Parsed = ReturnType<typeof configSchema.parse>;
@@ -52,18 +53,22 @@ export function findConfig(file: string | undefined): FoundConfig {
     return { config: loadConfig(file) };
   } catch (problem) {
     if (!(problem instanceof ConfigError)) throw problem;
-    const { state } = parsedData(readConfig(file));
-    const alone =
-      state === undefined ? undefined : checkConfig(JSON.stringify({ state }), '').config;
+    const state = stateOf(readConfig(file));
+    const alone = state && checkConfig(JSON.stringify({ state }), '').config;
     if (alone === undefined) throw problem;
     return { config: alone, problem };
   }
 }
 
-/** Empty of a text that is no mapping. */
-function parsedData(text: string): { state?: unknown } {
+/** What a text says of `state`; undefined where that cannot be told: a key may be it, misspelt. */
+function stateOf(text: string): object | undefined {
   const { data } = parseSource(text, '');
-  return typeof data === 'object' && data !== null ? data : {};
+  if (typeof data !== 'object' || data === null) return undefined;
+  const { state } = data as { state?: unknown };
+  if (typeof state === 'object' && state !== null) return state;
+  const known = new Set(knownKeys([]));
+  const isPlain = state === undefined && Object.keys(data).every((key) => known.has(key));
+  return isPlain ? {} : undefined;
 }
 
 /** The text of a configuration file; throws ConfigError when a named one cannot be read. */

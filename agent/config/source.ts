@@ -99,14 +99,18 @@ function startOf(node: unknown): number | undefined {
   return isNode(node) ? node.range?.[0] : undefined;
 }
 
-/** Where an alias stands that no anchor leads to. */
+/** Where an alias stands that no anchor before it leads to. */
 function strayAlias(document: Document): number | undefined {
+  const anchors = new Set<string>();
   let offset: number | undefined;
   visit(document, {
     Alias(_key, alias) {
-      if (alias.resolve(document) !== undefined) return undefined;
+      if (anchors.has(alias.source)) return undefined;
       offset = startOf(alias);
       return visit.BREAK;
+    },
+    Value(_key, { anchor }) {
+      if (anchor !== undefined) anchors.add(anchor);
     },
   });
   return offset;

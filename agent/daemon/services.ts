@@ -9,10 +9,11 @@ import type { PartIds } from '../services/ids.ts';
 import type { Part } from '../services/parts.ts';
 import { type PreparedService, prepareService } from '../services/prepare.ts';
 import type { ServiceReconciler } from '../services/reconciler.ts';
-import type { ServiceSource, ServiceSpec } from '../services/spec.ts';
+import type { ServiceSource } from '../services/spec.ts';
 import type { ApplyResult, ServiceView } from '../services/view.ts';
 import { type Known, type ServiceSample, sampleService, viewService } from '../services/views.ts';
 import type { ServiceCounts } from '../tables/service-counts.ts';
+import { type ConfiguredServices, logConfigured, settleConfigured } from './configured-services.ts';
 import { byName, choose, overruled, type ServicesByName } from './service-choice.ts';
 import { readRequests } from './service-request.ts';
 import type { ServiceStore } from './service-store.ts';
@@ -30,12 +31,6 @@ export interface ServiceOptions {
   /** After the maps were made to follow, or that failed. */
   onReconciled(seconds: number): void;
   logger: Logger;
-}
-
-/** Services of the configuration, and those of it that are not valid. */
-export interface ConfiguredServices {
-  services: readonly ServiceSpec[];
-  rejectedServices?: readonly RejectedService[];
 }
 
 /** The services that are asked for, from all sources, and the datapath kept up with them. */
@@ -80,9 +75,8 @@ interface Asked {
 export function createServices(options: ServiceOptions): ServiceKeeper {
   const { store, reconciler, counts, onReconciled, logger } = options;
   const serial = createSerial();
-  let configured = byName(options.configured.services.map(prepareService));
-  let leftOut = options.configured.rejectedServices ?? [];
-  logLeftOut(leftOut, logger);
+  let configured = settleConfigured(options.configured, new Map());
+  logConfigured(configured, logger);
   let added = byName(store.before.map(prepareService));
   /** Whether the store has others than `added`. */
   let isStale = false;
@@ -97,15 +91,19 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
   let closed = false;
 
   const asked = (): Asked[] => [
-    ...Array.from(configured.values(), (service) => ({ service, source: 'config' as const })),
+    ...Array.from(configured.services.values(), (service) => ({
+      service,
+      source: 'config' as const,
+    })),
     ...Array.from(added.values(), (service) => ({ service, source: 'api' as const })),
   ];
-  const find = (name: string) => configured.get(name) ?? added.get(name);
-  const sourceOf = (name: string): ServiceSource => (configured.has(name) ? 'config' : 'api');
+  const find = (name: string) => configured.services.get(name) ?? added.get(name);
+  const sourceOf = (name: string): ServiceSource =>
+    configured.services.has(name) ? 'config' : 'api';
 
   /** Services of the configuration are in the place of those that were added under their names. */
   function giveWay(): void {
-    const losers = overruled(configured, added, logger);
+    const losers = overruled(configured.services, added, logger);
     if (losers.length === 0) return;
     added = new Map(added);
     for (const name of losers) {
@@ -123,7 +121,7 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
   }
 
   function compileNow(): Compiled | undefined {
-    return facts && compile([...configured.values(), ...added.values()], facts, compiled);
+    return facts && compile([...configured.services.values(), ...added.values()], facts, compiled);
   }
 
   async function reconcile(next = compileNow()): Promise<void> {
@@ -170,7 +168,7 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
   async function apply(items: readonly unknown[]): Promise<ApplyResult[]> {
     if (!facts) throw new SekishoError('E_NOT_RUNNING', 'the node is not known yet');
     const requests = await readRequests(items, (name, text) => sent.get(name) === text);
-    const choice = choose(requests, { configured, added, facts, compiled });
+    const choice = choose(requests, { configured: configured.services, added, facts, compiled });
     if (choice.isChanged) await put(choice.added);
     for (const { name, text } of choice.known) sent.set(name, text);
     if (choice.isChanged || failure !== undefined) await serve(choice.compiled);
@@ -205,6 +203,10 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
     });
   }
 
+  function view(service: PreparedService, source: ServiceSource, now: Known): ServiceView {
+    return withStale(viewService(service, source, now), configured.stale.get(service.spec.name));
+  }
+
   async function known(): Promise<Known> {
     return { counts: await counts(), compiled, ids };
   }
@@ -227,22 +229,17 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
       }),
     configure: (next) =>
       serial(async () => {
-        const staying = stayingOf(next, configured);
-        configured = byName([...staying.values(), ...keepSame(next.services, configured)]);
-        leftOut = (next.rejectedServices ?? []).map(({ name, reason }) => {
-          const rest = staying.has(name) ? '; the one before stays' : '';
-          return { name, reason: `${reason}${rest}` };
-        });
-        logLeftOut(leftOut, logger);
+        configured = settleConfigured(next, configured.services);
+        logConfigured(configured, logger);
         giveWay();
         await follow();
       }),
     apply: (items) => serial(() => apply(items)),
     remove: (name) => serial(() => remove(name)),
-    views: () => inTurns(({ service, source }, now) => viewService(service, source, now)),
-    invalid: () => leftOut,
+    views: () => inTurns(({ service, source }, now) => view(service, source, now)),
+    invalid: () => configured.invalid,
     async get(name) {
-      return viewService(require(name), sourceOf(name), await known());
+      return view(require(name), sourceOf(name), await known());
     },
     async samples() {
       const all: ServiceSample[] = [];
@@ -251,13 +248,14 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
       return all;
     },
     totals: () => ({
-      total: configured.size + added.size + leftOut.length,
-      rejected: (compiled?.rejected.size ?? 0) + leftOut.length,
+      total: configured.services.size + added.size + configured.invalid.length,
+      rejected: (compiled?.rejected.size ?? 0) + configured.invalid.length + configured.stale.size,
     }),
     problem: () => failure,
     warnings: () => [
       ...(facts?.problems ?? []),
-      ...leftOut.map(({ name, reason }) => `service ${name}: ${reason}`),
+      ...configured.invalid.map(({ name, reason }) => `service ${name}: ${reason}`),
+      ...Array.from(configured.stale, ([name, reason]) => `service ${name}: ${reason}`),
       ...Array.from(
         compiled?.rejected ?? [],
         ([{ spec }, reason]) => `service ${spec.name}: ${reason}`,
@@ -271,26 +269,11 @@ export function createServices(options: ServiceOptions): ServiceKeeper {
   };
 }
 
-function keepSame(next: readonly ServiceSpec[], before: ServicesByName): PreparedService[] {
-  return next.map((spec) => {
-    const there = before.get(spec.name);
-    const isSame = there && JSON.stringify(there.spec) === JSON.stringify(spec);
-    return isSame ? there : prepareService(spec);
-  });
-}
-
-/** Services that are there, and whose successors are not valid. */
-function stayingOf(next: ConfiguredServices, before: ServicesByName): ServicesByName {
-  const valid = new Set(next.services.map(({ name }) => name));
-  const names = (next.rejectedServices ?? []).map(({ name }) => name);
-  const staying = names.filter((name) => !valid.has(name));
-  return byName(staying.flatMap((name) => before.get(name) ?? []));
-}
-
-function logLeftOut(services: readonly RejectedService[], logger: Logger): void {
-  for (const { name: service, reason } of services) {
-    logger.warn({ service, reason }, 'service rejected');
-  }
+/** With what is wrong with what it was to become. */
+function withStale(view: ServiceView, reason: string | undefined): ServiceView {
+  if (reason === undefined) return view;
+  const rest = view.state === 'rejected' ? '' : '; the one before stays';
+  return { ...view, problems: [...view.problems, `${reason}${rest}`] };
 }
 
 function logRejected(next: Compiled, before: Compiled | undefined, logger: Logger): void {

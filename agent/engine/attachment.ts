@@ -142,9 +142,12 @@ export function clearSlot(bpffs: string, slot: Slot): boolean {
   return wasAttached;
 }
 
-/** Whether a slot's filter is on its hook here; undefined of one that needs no looking for. */
+/** Whether a slot's filter is on its hook here; undefined where a link is, or is to be. */
 export function isFilterHere(bpffs: string, slot: Slot): boolean | undefined {
-  using pinned = openPinnedAttachment(slotPin(bpffs, slot));
+  const path = slotPin(bpffs, slot);
+  using pinned = openPinnedAttachment(path);
+  using successor = openPinnedAttachment(stagedPin(path, 'tcx'));
+  if (successor) return undefined;
   return pinned instanceof BpfProgram ? findFilter(slot)?.programId === pinned.id : undefined;
 }
 

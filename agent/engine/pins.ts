@@ -52,6 +52,12 @@ export function serviceTablesPin(bpffs: string): string {
   return join(bpffs, 'service_tables');
 }
 
+/** Where what both families share is pinned. */
+export function sharedPins(bpffs: string): string[] {
+  const pins = [nodePin, layoutsPin, evictionsPin, serviceIdsPin, serviceTablesPin];
+  return pins.map((pin) => pin(bpffs));
+}
+
 /** Where the attached links are pinned. */
 export function linkDirectory(bpffs: string): string {
   return join(bpffs, 'links');

@@ -185,16 +185,23 @@ describe('services in the pinned maps', { skip: skipReason }, () => {
       (await named('backend', 'list', '--service', 'dns')).map(({ id }: { id: number }) => id),
       [30],
     );
+    const port = '{ name: ports, type: NodePort, nodePort: 30001 }';
+    writeFileSync(`${pinned.config}.named`, `${state}\nservices: [${port}]\n`);
+    writeFileSync(join(pinned.runDir, 'services.json'), '{');
+    assert.deepEqual(
+      (await named('service', 'list')).map(({ name }: { name: string }) => name),
+      [null, 'ports', null],
+    );
     rmSync(join(pinned.runDir, 'services.json'));
   });
 
-  it('that are not there are errors', async () => {
+  it('that are not there, or only the daemon could name, are errors', async () => {
     const unknown = await pinned.run('service', 'get', '9');
     assert.deepEqual([unknown.status, unknown.stdout], [1, '']);
     assert.match(unknown.stderr, /\nsekisho: there is no service "9" \(.*\)\n$/);
     const named = await pinned.run('service', 'get', 'web');
     assert.equal(named.status, 1);
-    assert.match(named.stderr, /\nsekisho: there is no service "web" \(.*\)\n$/);
+    assert.match(named.stderr, /\nsekisho: nobody knows which service is called "web" \(.*\)\n$/);
   });
 
   it('have their backends listed, by state and by service', async () => {

@@ -161,10 +161,13 @@ test('a reload changes services, and rejects those that cannot be', async () => 
   );
   settings.services = [web({ frontend: [] }), web({ name: 'new', frontends: ELSEWHERE })];
   assert.equal((await reload(scene, settings)).status, 'applied');
-  assert.deepEqual(await get(scene, 'web'), served);
+  const { problems, ...kept } = await get(scene, 'web');
+  assert.deepEqual({ ...kept, problems: [] }, served);
+  assert.match(problems.join(), /^services\[0\]\.frontend: .*; the one before stays$/);
   assert.equal((await get(scene, 'new')).state, 'applied');
   const told: Status = (await call(scene, 'GET', '/v1/status')).body;
-  assert.match(told.warnings.join(), /services\[0\]\.frontend: .*; the one before stays/);
+  assert.match(told.warnings.join(), /service web: services\[0\]\.frontend: unknown key/);
+  assert.deepEqual(told.services, { total: 2, rejected: 1 });
   settings.services = [];
   await reload(scene, settings);
   const left = await rowsOf(scene);

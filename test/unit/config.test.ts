@@ -256,7 +256,7 @@ describe('values that contradict each other', () => {
       `    - { name: ${name}, address: ${address}, podCIDRs: [10.0.2.7/24] }\n`;
     const text = `cluster:\n  nodes:\n${node('b', '192.0.2.1')}${node('c', '192.0.2.2')}`;
     assert.deepEqual(problems(text), [
-      'c.yaml:4:49: cluster.nodes[1].podCIDRs[0]: 10.0.2.0/24 stands at cluster.nodes[0].podCIDRs[0] already',
+      'c.yaml:4:48: cluster.nodes[1].podCIDRs: 10.0.2.0/24 stands at cluster.nodes[0].podCIDRs already',
     ]);
   });
 

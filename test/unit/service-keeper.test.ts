@@ -247,19 +247,40 @@ test('a service of the configuration that is no longer valid stays as it was', a
   await keeper.configure({ services: [b], rejectedServices });
   assert.equal(maps.writes(), writes);
   assert.deepEqual(
-    (await listOf(keeper)).map(({ name, state }) => [name, state]),
+    (await listOf(keeper)).map(({ name, state, problems }) => [name, state, problems]),
     [
-      ['a', 'applied'],
-      ['b', 'applied'],
+      ['b', 'applied', []],
+      ['a', 'applied', ['services[0].frontend: unknown key; the one before stays']],
     ],
   );
-  const reason = 'services[0].frontend: unknown key; the one before stays';
-  assert.deepEqual(keeper.warnings(), [`service a: ${reason}`]);
+  assert.deepEqual(keeper.invalid(), []);
+  assert.deepEqual(keeper.totals(), { total: 2, rejected: 1 });
+  assert.deepEqual(keeper.warnings(), ['service a: services[0].frontend: unknown key']);
   await keeper.configure({ services: [b] });
   assert.deepEqual(
     (await listOf(keeper)).map(({ name }) => name),
     ['b'],
   );
+});
+
+test('what contradicts itself only once its addresses are read stays as it was, too', async () => {
+  const { keeper } = open([a]);
+  await keeper.follow(factsOf());
+  await keeper.configure({ services: [{ ...a, backends: [backend('fd00::1')] }] });
+  const { state, backends, problems } = await keeper.get('a');
+  assert.deepEqual([state, backends], ['applied', []]);
+  assert.match(problems[0] ?? '', /of different families; the one before stays$/);
+});
+
+test('what stays takes nothing from a service that is valid', async () => {
+  const { keeper } = open([a, b]);
+  await keeper.follow(factsOf());
+  const both = { ...a, frontends: [...a.frontends, ...b.frontends] };
+  const rejectedServices = [{ name: 'b', reason: 'services[1].frontend: unknown key' }];
+  await keeper.configure({ services: [both], rejectedServices });
+  const [first, second] = await listOf(keeper);
+  assert.deepEqual([first?.name, first?.state, first?.frontends.length], ['a', 'applied', 2]);
+  assert.deepEqual([second?.name, second?.state], ['b', 'rejected']);
 });
 
 test('services of the configuration that are not valid are counted and named', async () => {

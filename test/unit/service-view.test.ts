@@ -116,7 +116,11 @@ describe('a service on the command line', () => {
 
   it('that nobody knows is an error with a hint', () => {
     assert.throws(() => chooseService('wep', known), { code: 'E_NOT_FOUND' });
-    assert.throws(() => chooseService('web', indexServices([])), { hint: /service list/ });
+    const partial = { ...indexServices([]), isComplete: false };
+    assert.throws(() => chooseService('web', partial), {
+      code: 'E_NOT_RUNNING',
+      hint: /give the number/,
+    });
   });
 });
 
