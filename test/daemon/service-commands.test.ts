@@ -119,11 +119,15 @@ test('services by command, from file to table', async (t) => {
     assert.deepEqual([healthy, services?.total, services?.rejected], [true, 3, 0]);
   });
 
-  await t.test('without the daemon they are still there, without names', async () => {
+  await t.test('without the daemon they are still there, with their names', async () => {
+    const before = (await list()).filter(({ id }) => id !== null);
     await agent.stop();
     const services = await list();
+    assert.deepEqual(
+      services.map(({ id, name, source }) => [id, name, source]),
+      before.map(({ id, name, source }) => [id, name, source]),
+    );
     assert.equal(services.length, 4);
-    assert.ok(services.every(({ id, name }) => id !== null && name === null));
     const backends = await sekishoJson<ListedBackend[]>(topo, 'backend', 'list');
     assert.ok(backends.some(({ address, weight }) => address === '10.0.2.20' && weight === null));
     const gone = await sekisho(topo, 'service', 'delete', 'web');

@@ -163,10 +163,10 @@ test('a reload changes services, and rejects those that cannot be', async () => 
   assert.equal((await reload(scene, settings)).status, 'applied');
   const { problems, ...kept } = await get(scene, 'web');
   assert.deepEqual({ ...kept, problems: [] }, served);
-  assert.match(problems.join(), /^services\[0\]\.frontend: .*; the one before stays$/);
+  assert.match(problems.join(), /: services\[0\]\.frontend: .*; the one before stays$/);
   assert.equal((await get(scene, 'new')).state, 'applied');
   const told: Status = (await call(scene, 'GET', '/v1/status')).body;
-  assert.match(told.warnings.join(), /service web: services\[0\]\.frontend: unknown key/);
+  assert.match(told.warnings.join(), /service web: .*: services\[0\]\.frontend: unknown key/);
   assert.deepEqual(told.services, { total: 2, rejected: 1 });
   settings.services = [];
   await reload(scene, settings);
