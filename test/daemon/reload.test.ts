@@ -5,13 +5,14 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { StatusReport } from '../../agent/cli/status-report.ts';
 import type { ReloadStatus, Status } from '../../agent/daemon/status.ts';
 import { listAttachments } from '../../agent/engine/attach.ts';
 import { openPinnedMap } from '../../agent/kernel/map.ts';
 import { formatPrefix } from '../../agent/lib/ip.ts';
 import { listDevices } from '../../agent/tables/devices.ts';
 import { readPrefixes } from '../../agent/tables/prefixes.ts';
-import { configure, nodeSettings, type Settings } from '../lib/daemon.ts';
+import { configure, nodeSettings, type Settings, sekisho } from '../lib/daemon.ts';
 import { scrape } from '../lib/metrics.ts';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
 import { topology } from '../lib/topology.ts';
@@ -261,16 +262,15 @@ test('signals that come during the start', async (t) => {
 
 test('SIGTERM during a reload ends the daemon with 0, and its hooks stay', async () => {
   await using scene = await managedScene({ settings: { maps: MAPS } });
-  const node = nth(scene.topo.nodes);
-  configure(node, { maps: MAPS, conntrack: { accounting: true } });
+  configure(nth(scene.topo.nodes), { maps: MAPS, conntrack: { accounting: true } });
   scene.agent.signal('SIGHUP');
   assert.equal(await scene.agent.stop(), 0);
-  const links = listAttachments(node.bpffs);
+  const { stdout } = await sekisho(scene.topo, 'status', '-o', 'json');
+  const { hooks }: StatusReport = JSON.parse(stdout);
   assert.deepEqual(
-    links.map(({ attached }) => attached),
-    links.map(() => true),
+    hooks.map(({ attached }) => attached),
+    Array(8).fill(true),
   );
-  assert.equal(links.length, 8);
 });
 
 test('SIGTERM while a change of the network is followed ends the daemon without an error', async () => {
