@@ -1,7 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:http';
 import { join } from 'node:path';
-import type { Status } from '../daemon/status.ts';
 import type { ErrorCode } from '../lib/errors.ts';
 import { ERROR_CODES, SekishoError } from '../lib/errors.ts';
 
@@ -35,10 +34,10 @@ export function agentClient(runDir: string, timeout = TIMEOUT_MS): AgentClient {
   };
 }
 
-/** The daemon's own account; undefined while none answers. */
-export async function askStatus(runDir: string): Promise<Status | undefined> {
+/** What the daemon says at `path`; undefined while none answers. */
+export async function askAgent<T>(runDir: string, path: string): Promise<T | undefined> {
   try {
-    return await agentClient(runDir).get<Status>('/v1/status');
+    return await agentClient(runDir).get<T>(path);
   } catch (error) {
     if (error instanceof SekishoError && error.code === 'E_NOT_RUNNING') return undefined;
     throw error;

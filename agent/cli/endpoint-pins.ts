@@ -24,12 +24,13 @@ export async function pinnedEndpoints(
   bpffs: string,
   stored: readonly StoredEndpoint[],
 ): Promise<ListedEndpoint[]> {
+  const known = new Map(stored.map((endpoint) => [endpoint.id, endpoint]));
   const byId = new Map<number, ListedEndpoint>();
   for (const family of FAMILIES) {
     for (const { addr, endpoint } of listEndpoints(bpffs, family)) {
       const { id, ifindex, flags } = endpoint;
       if (flags & endpoint_flag.ENDPOINT_HOST) continue;
-      const { name = null, source = null } = stored.find((one) => one.id === id) ?? {};
+      const { name = null, source = null } = known.get(id) ?? {};
       const unknown = { interface: null, state: null };
       const listed = byId.get(id) ?? { id, name, source, ifindex, ...unknown, addresses: [] };
       listed.addresses.push(formatAddress(addr));

@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import { readStoredEndpoints } from '../daemon/endpoint-store.ts';
-import { SekishoError } from '../lib/errors.ts';
-import { agentClient } from './client.ts';
+import { agentClient, askAgent } from './client.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, requirePins } from './context.ts';
 import type { ListedEndpoint } from './endpoint-pins.ts';
@@ -44,17 +43,13 @@ async function list(options: OutputOptions, command: Command): Promise<void> {
 
 /** As the daemon knows them; without it, as the pinned maps hold them and its store names them. */
 async function listEndpoints(bpffs: string, runDir: string): Promise<ListedEndpoint[]> {
-  try {
-    const answer = await agentClient(runDir).get<{ endpoints: ListedEndpoint[] }>('/v1/endpoints');
-    return answer.endpoints;
-  } catch (error) {
-    if (!(error instanceof SekishoError && error.code === 'E_NOT_RUNNING')) throw error;
-    requirePins(bpffs);
-    return pinnedEndpoints(
-      bpffs,
-      leniently(() => readStoredEndpoints(runDir)),
-    );
-  }
+  const answer = await askAgent<{ endpoints: ListedEndpoint[] }>(runDir, '/v1/endpoints');
+  if (answer) return answer.endpoints;
+  requirePins(bpffs);
+  return pinnedEndpoints(
+    bpffs,
+    leniently(() => readStoredEndpoints(runDir)),
+  );
 }
 
 async function add(

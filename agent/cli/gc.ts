@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
+import type { Status } from '../daemon/status.ts';
 import type { CollectorStatus } from '../engine/collector.ts';
 import type { PassResult } from '../engine/pass.ts';
 import type { PassRecord, ReliefRecord } from '../engine/records.ts';
 import type { PassFailure, Sweep } from '../engine/sweep.ts';
 import { SekishoError } from '../lib/errors.ts';
 import { formatDuration } from '../lib/units.ts';
-import { agentClient, askStatus } from './client.ts';
+import { agentClient, askAgent } from './client.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, requirePins } from './context.ts';
 import { createOutput, writeJson, writeLines } from './output.ts';
@@ -39,7 +40,7 @@ export function sweepError(failures: readonly PassFailure[]): SekishoError | und
 
 async function status(options: OutputOptions, command: Command): Promise<void> {
   const { bpffs, runDir } = configOf(command).state;
-  const gc = (await askStatus(runDir))?.gc;
+  const gc = (await askAgent<Status>(runDir, '/v1/status'))?.gc;
   if (!gc) requirePins(bpffs);
   const out = createOutput();
   if (options.output === 'json') return writeJson(out, gc ?? null);

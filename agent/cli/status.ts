@@ -9,7 +9,7 @@ import { FAMILIES } from '../lib/ip.ts';
 import { listDevices } from '../tables/devices.ts';
 import { listEndpoints } from '../tables/endpoints.ts';
 import { findServices } from './ask-services.ts';
-import { askStatus } from './client.ts';
+import { askAgent } from './client.ts';
 import type { OutputOptions } from './context.ts';
 import { addOutputOption, configOf, requirePins } from './context.ts';
 import { readDrops } from './drops.ts';
@@ -32,7 +32,7 @@ export function register(program: Command): void {
 
 async function status(options: OutputOptions, command: Command): Promise<void> {
   const { bpffs, runDir } = configOf(command).state;
-  const daemon = await askStatus(runDir);
+  const daemon = await askAgent<Status>(runDir, '/v1/status');
   if (!daemon) requirePins(bpffs);
   const report = reportStatus(await findings(bpffs, runDir, daemon));
   const out = createOutput();

@@ -8,6 +8,8 @@ import { type Capabilities, probeCapabilities } from '../kernel/capabilities.ts'
 import { isBpffs } from '../kernel/fs.ts';
 import { ConfigError, SekishoError } from '../lib/errors.ts';
 
+const USUAL_BPFFS = '/sys/fs/bpf';
+
 /** Throws for the first thing that the machine or the process lacks; changes nothing. */
 export function checkMachine(bpffs: string): Capabilities {
   const capabilities = probeCapabilities();
@@ -50,8 +52,6 @@ export async function checkAgainstNetwork({ node, masquerade }: Config): Promise
   checkMasqueradeAddresses(network, masquerade.addresses);
   return devices;
 }
-
-const USUAL_BPFFS = '/sys/fs/bpf';
 
 function missingPrivilege(held: Capabilities): string | undefined {
   if (!held.bpfPrivilege) return 'CAP_BPF';

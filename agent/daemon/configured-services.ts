@@ -2,7 +2,7 @@ import type { RejectedService } from '../config/schema.ts';
 import type { Logger } from '../engine/logger.ts';
 import { type PreparedService, prepareService } from '../services/prepare.ts';
 import type { ServiceSpec } from '../services/spec.ts';
-import { byName, type ServicesByName } from './service-choice.ts';
+import { byName, isSame, type ServicesByName } from './service-choice.ts';
 
 /** Services of the configuration, and those of it that are not valid. */
 export interface ConfiguredServices {
@@ -58,7 +58,6 @@ export function logConfigured({ invalid, stale }: Configured, logger: Logger): v
 function keepSame(next: readonly ServiceSpec[], before: ServicesByName): PreparedService[] {
   return next.map((spec) => {
     const there = before.get(spec.name);
-    const isSame = there && JSON.stringify(there.spec) === JSON.stringify(spec);
-    return isSame ? there : prepareService(spec);
+    return there && isSame(spec, there) ? there : prepareService(spec);
   });
 }

@@ -2,6 +2,7 @@ import type { Logger } from '../engine/logger.ts';
 import { type Compiled, compile } from '../services/compile.ts';
 import type { NodeFacts } from '../services/facts.ts';
 import type { PreparedService } from '../services/prepare.ts';
+import type { ServiceSpec } from '../services/spec.ts';
 import type { ApplyResult } from '../services/view.ts';
 import type { RequestedService } from './service-request.ts';
 
@@ -71,7 +72,7 @@ function readable(requests: readonly RequestedService[], { configured, added }: 
     if (problem !== undefined) reasons.set(request, problem);
     else if (configured.has(name)) reasons.set(request, 'it comes from the configuration');
     else if (seen.has(name)) reasons.set(request, 'its name stands twice in the request');
-    else if (service && !isSame(service, added.get(name))) wanted.set(name, service);
+    else if (service && !isSame(service.spec, added.get(name))) wanted.set(name, service);
     seen.add(name);
   }
   return { wanted, reasons };
@@ -103,8 +104,9 @@ function resultOf(
   return { name, result: added.has(name) ? 'updated' : 'created', problems: [] };
 }
 
-function isSame(service: PreparedService, there: PreparedService | undefined): boolean {
-  return there !== undefined && JSON.stringify(there.spec) === JSON.stringify(service.spec);
+/** Whether a service is there as `spec` asks for it. */
+export function isSame(spec: ServiceSpec, there: PreparedService | undefined): boolean {
+  return there !== undefined && JSON.stringify(there.spec) === JSON.stringify(spec);
 }
 
 /** Names of those added that give way to services of the configuration. */
