@@ -1,4 +1,3 @@
-import { sekishoOn } from '../lib/daemon.ts';
 import { type Peer, startPeer } from '../lib/peer.ts';
 import { bareScene, nth, type Scene } from '../lib/scene.ts';
 import { type Addresses, FAMILIES, type Family, type Node } from '../lib/topology.ts';
@@ -51,7 +50,7 @@ const BALANCER: Addresses = { ipv4: '198.51.100.10', ipv6: '2001:db8:9::10' };
 /** Nothing of UDP expires while the tests come round to it. */
 const TIMEOUTS = { any: '1h', serviceAny: '1h' };
 
-/** Two nodes that have the same services, one for each path and family, and peers everywhere. */
+/** Two nodes with the same services, one for each path and family, whose daemons are gone; and peers everywhere. */
 export interface ServedScene extends Scene {
   here: Node;
   there: Node;
@@ -106,13 +105,8 @@ async function serve(scene: Scene, datapath: object): Promise<ServedScene> {
   const masquerade = { exclude: [here, there].map(({ addresses }) => addresses.ipv6) };
   const conntrack = { timeouts: TIMEOUTS };
   const agents = await startNodes(scene, () => ({ datapath, services, masquerade, conntrack }));
-  for (const [node, agent] of [
-    [here, agents[0]],
-    [there, agents[1]],
-  ] as const) {
-    // A pass brings lost halves back as well: none is under way, and the next one is minutes away.
-    await sekishoOn(node, agent.configFile, 'gc', 'run');
-  }
+  // Their passes bring lost halves back as well, and one comes when an answer is held back.
+  await Promise.all(agents.map((agent) => agent.stop()));
   await topo.world.ip(
     `route add ${BALANCER.ipv4} via ${here.addresses.ipv4}`,
     `route add ${BALANCER.ipv6} via ${here.addresses.ipv6} dev eth0`,
