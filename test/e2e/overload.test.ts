@@ -5,11 +5,12 @@ import { atLength, LONG } from '../lib/long.ts';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
 import { type FlowKey, KIND, openTable, reverseKey } from '../lib/tables.ts';
 import { FAMILIES, type Family } from '../lib/topology.ts';
+import { affordably } from '../lib/wait.ts';
 
 const CAPACITY = atLength(8192, 65_536);
 const CONNECTIONS = atLength(1000, 10_000);
 /** New flows in a second; small tables fill in less time than a busy machine may take to answer. */
-const RATE = atLength(4000, 10_000);
+const RATE = affordably(atLength(4000, 10_000));
 /** Tables of connections full; a NAT table takes two entries for each flow, of both kinds. */
 const TIMES = atLength(2.5, 5);
 const UNHINDERED = 5;
