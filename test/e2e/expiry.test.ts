@@ -52,6 +52,7 @@ test(`a flow of UDP is a new one after its timeout, whatever the collector does`
   const now = () => datapathNow(readNodeState(bpffs));
   const [pod, sport] = [nth(scene.pods), 9000];
   const look = (family: Family) => recall(scene, family, UDP, sport);
+  const collector = () => sekishoJson<CollectorStatus>(scene.topo, 'gc', 'status');
   const expired = (family: Family) =>
     until('the end of the flow', () => {
       const { entry, forward, reverse } = look(family);
@@ -59,6 +60,7 @@ test(`a flow of UDP is a new one after its timeout, whatever the collector does`
       return now() >= Math.max(...ends);
     });
 
+  await until('the end of the first pass', async () => (await collector()).history.length > 0);
   for (const family of FAMILIES) {
     const host = nth(scene.topo.worldAddresses)[family];
     await scene.world.udpListen({ host, port: PORT });
@@ -81,14 +83,14 @@ test(`a flow of UDP is a new one after its timeout, whatever the collector does`
   }
 
   await Promise.all(FAMILIES.map(expired));
-  const { passes } = await sekishoJson<CollectorStatus>(scene.topo, 'gc', 'run', '-o', 'json');
+  const { passes } = await sekishoJson<CollectorStatus>(scene.topo, 'gc', 'run');
   for (const family of FAMILIES) {
     assert.deepEqual(has(look(family)), [false, false, false]);
     const own = passes.filter((pass) => pass.family === family);
     const gone = own.reduce((sum, { deleted, natDeleted }) => sum + deleted + natDeleted, 0);
     assert.ok(gone >= 3, JSON.stringify(own));
   }
-  const status = await sekishoJson<CollectorStatus>(scene.topo, 'gc', 'status', '-o', 'json');
+  const status = await collector();
   assert.deepEqual(
     status.history.map(({ reasons, status }) => [reasons, status]),
     [
