@@ -4,7 +4,6 @@ import { existsSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { StatusReport } from '../../agent/cli/status-report.ts';
 import type { ReloadStatus, Status } from '../../agent/daemon/status.ts';
 import { listAttachments } from '../../agent/engine/attach.ts';
@@ -12,14 +11,21 @@ import { openPinnedMap } from '../../agent/kernel/map.ts';
 import { formatPrefix } from '../../agent/lib/ip.ts';
 import { listDevices } from '../../agent/tables/devices.ts';
 import { readPrefixes } from '../../agent/tables/prefixes.ts';
-import { configure, nodeSettings, type Settings, sekisho } from '../lib/daemon.ts';
+import {
+  BINARY,
+  configure,
+  nodeSettings,
+  type Settings,
+  sekisho,
+  sekishoJson,
+} from '../lib/daemon.ts';
 import { scrape } from '../lib/metrics.ts';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
 import { topology } from '../lib/topology.ts';
 import { until } from '../lib/wait.ts';
 import { call } from './support.ts';
 
-const BINARY = fileURLToPath(new URL('../../bin/sekisho', import.meta.url));
+const UDP_FLOWS = ['ct', 'list', '--proto', 'udp'];
 const MAPS = { ctTcp: 4096, ctAny: 2048, nat: 4096 };
 const EXCLUDED = '198.51.100.0/24';
 const PORTS = { min: 40_000, max: 50_000 };
@@ -69,11 +75,7 @@ test('a changed file comes into force without a restart', async (t) => {
     const target = { host: nth(scene.topo.worldAddresses).ipv4, port: 7001 };
     await nth(scene.pods).udpFlood({ ...target, count: 1 });
     await until('a flow with the new lifetime', async () => {
-      const { stdout } = await scene.topo.node.exec(
-        ...[BINARY, 'ct', 'list', '-o', 'json', '--proto', 'udp'],
-        ...['--config', scene.agent.configFile],
-      );
-      const [flow] = JSON.parse(stdout) as { remaining: number }[];
+      const [flow] = await sekishoJson<{ remaining: number }[]>(scene.topo, ...UDP_FLOWS);
       return flow && flow.remaining > 400;
     });
   });

@@ -6,7 +6,7 @@ import { type CtEntry, layouts, type NatEntry } from '../../agent/abi/generated.
 import type { CollectorStatus } from '../../agent/engine/collector.ts';
 import { openPinnedMap } from '../../agent/kernel/map.ts';
 import { datapathNow, readNodeState } from '../../agent/tables/clock.ts';
-import { configure, nodeSettings, type Settings, sekisho, sekishoJson } from '../lib/daemon.ts';
+import { configure, nodeSettings, type Settings, sekishoJson } from '../lib/daemon.ts';
 import { atLength } from '../lib/long.ts';
 import { type ManagedScene, managedScene, nth } from '../lib/scene.ts';
 import { encodeKey, type FlowKey, KIND, reverseKey } from '../lib/tables.ts';
@@ -129,8 +129,8 @@ test('what closes rests when its endpoint leaves, and everything else goes at on
     configure(node, { ...settings, endpoints });
     scene.agent.signal('SIGHUP');
     await until('the reload', async () => {
-      const { stdout } = await sekisho(scene.topo, 'endpoint', 'list', '-o', 'json');
-      const [left] = JSON.parse(stdout) as { addresses: string[] }[];
+      const listed = sekishoJson<{ addresses: string[] }[]>(scene.topo, 'endpoint', 'list');
+      const [left] = await listed;
       return (left?.addresses.length ?? 0) === (addresses?.length ?? 0);
     });
   };
