@@ -11,7 +11,8 @@ const LOCAL_PORT = 40_000;
 const LOW_PORT = 10_000;
 
 test('what the tables hold is printed as published', async (t) => {
-  await using scene = await managedScene();
+  const settings = { conntrack: { timeouts: { any: '1h' } } };
+  await using scene = await managedScene({ settings });
   const { topo } = scene;
   for (const family of FAMILIES) await openConnections(scene, family);
 

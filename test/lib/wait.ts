@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const SLOWNESS = Number(process.env.SEKISHO_TEST_SLOW ?? 1);
+const BREATH_MS = 5;
 
 /** A time limit on this machine: SEKISHO_TEST_SLOW says how many times slower it is than usual. */
 export function slowly(milliseconds: number): number {
@@ -10,6 +11,11 @@ export function slowly(milliseconds: number): number {
 /** A number of rounds, bytes or entries that fits this machine: less where it is slower. */
 export function affordably(amount: number): number {
   return Math.ceil(amount / SLOWNESS);
+}
+
+/** After a round of a load without end: a slow machine would do nothing else, and is left to others for a moment. */
+export async function breathe(): Promise<void> {
+  if (SLOWNESS > 1) await sleep(slowly(BREATH_MS));
 }
 
 export interface Patience {

@@ -3,7 +3,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, connect as dial, isIPv6, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { slowly } from '../wait.ts';
+import { affordably, breathe, slowly } from '../wait.ts';
 
 /** Where a load goes: TCP and UDP on the same port, both echoed. */
 export interface LoadTarget {
@@ -13,7 +13,7 @@ export interface LoadTarget {
 
 export interface Load {
   targets: LoadTarget[];
-  /** Bytes a second and target that a long stream sends, and gets back. */
+  /** Bytes a second and target that a long stream sends, and gets back; fewer on a slow machine by default. */
   rate?: number;
   /** Short connections at a time and target. */
   workers?: number;
@@ -54,7 +54,7 @@ export const load = {
   },
 
   /** Begins a load that goes on until `stopLoad`: streams, short connections, datagrams. */
-  startLoad({ targets, rate = 4_000_000, workers = 2 }: Load) {
+  startLoad({ targets, rate = affordably(4_000_000), workers = 2 }: Load) {
     if (running) throw new Error('a load is running');
     const stop = new AbortController();
     const report: LoadReport = {
@@ -141,6 +141,7 @@ async function connections(
       const reason = code ?? message;
       report.broken[reason] = (report.broken[reason] ?? 0) + 1;
     }
+    await breathe();
   }
 }
 
@@ -175,6 +176,7 @@ async function datagrams(
     if (attempts === 0) report.unanswered++;
     else report.datagrams++;
     if (attempts > 1) report.resent++;
+    await breathe();
   }
   flow.close();
 }
