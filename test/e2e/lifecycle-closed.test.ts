@@ -7,7 +7,7 @@ import { openWire } from '../lib/raw-socket.ts';
 import { bareScene, nth, type Scene } from '../lib/scene.ts';
 import { KIND, openTable } from '../lib/tables.ts';
 import { FAMILIES } from '../lib/topology.ts';
-import { breathe, until } from '../lib/wait.ts';
+import { affordably, breathe, until } from '../lib/wait.ts';
 
 const PORT = 7000;
 const FLOOD = { localPort: 20_000, count: 12_000 };
@@ -170,7 +170,7 @@ async function during<T>({ topo, pods }: Scene, action: () => Promise<T>): Promi
     FAMILIES.map(async (family) => {
       const host = nth(topo.worldAddresses)[family];
       while (!done) {
-        await pod.udpFlood({ host, port: PORT, count: 50 });
+        await pod.udpFlood({ host, port: PORT, count: affordably(50) });
         await breathe();
       }
     }),

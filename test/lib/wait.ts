@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const SLOWNESS = Number(process.env.SEKISHO_TEST_SLOW ?? 1);
-const BREATH_MS = 5;
+const BREATH_MS = 50;
 
 /** A time limit on this machine: SEKISHO_TEST_SLOW says how many times slower it is than usual. */
 export function slowly(milliseconds: number): number {

@@ -31,7 +31,7 @@ export interface LoadReport {
   unanswered: number;
 }
 
-const TICK_MS = 10;
+const TICK_MS = slowly(10);
 const PATIENCE_MS = slowly(10_000);
 const ATTEMPTS = 20;
 const ANSWER_MS = slowly(500);
