@@ -9,10 +9,11 @@ const PORT = 8000;
 const LOCAL_PORT = 40_000;
 /** Below the NAT range. */
 const LOW_PORT = 10_000;
+/** What is no TCP, the companion for ICMP errors, outlives the test on a slow machine, too. */
+const SETTINGS = { conntrack: { timeouts: { any: '1h' } } };
 
 test('what the tables hold is printed as published', async (t) => {
-  const settings = { conntrack: { timeouts: { any: '1h' } } };
-  await using scene = await managedScene({ settings });
+  await using scene = await managedScene({ settings: SETTINGS });
   const { topo } = scene;
   for (const family of FAMILIES) await openConnections(scene, family);
 
